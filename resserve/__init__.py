@@ -1,0 +1,19 @@
+"""ResServe: residual networks from training to a certified gRPC service."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from resserve.client import AsyncClient, Client
+
+__all__ = ["AsyncClient", "Client", "__version__"]
+
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    # grpc takes a tenth of a second to import, which verbs that never call the service need not pay.
+    if name in ("Client", "AsyncClient"):
+        from resserve import client
+
+        return getattr(client, name)
+    raise AttributeError(f"module 'resserve' has no attribute {name!r}")
