@@ -4,6 +4,7 @@
 """
 
 from pathlib import Path
+from typing import ClassVar
 
 from setuptools import Command, setup
 from setuptools.command.build_py import build_py
@@ -28,7 +29,7 @@ class BuildStubs(Command):
     """Only the stubs."""
 
     description = "generate the gRPC stubs"
-    user_options = []
+    user_options: ClassVar[list[tuple[str, str, str]]] = []
 
     def initialize_options(self) -> None:
         """Has no options."""
