@@ -5,11 +5,10 @@ import json
 from pathlib import Path
 from typing import Annotated, Literal
 
-import numpy as np
-import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from resserve.errors import ResServeError
+from resserve.golden import Logits, hold
 
 MANIFEST = "manifest.json"
 MODEL = "model.onnx"
@@ -17,7 +16,6 @@ GOLDEN = "golden.npz"
 
 _UNSIGNED = "0" * 64
 
-Logits = npt.NDArray[np.float32]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -70,32 +68,14 @@ class Certificate(_Frozen):
         Raises:
             ResServeError: they drift further than this certificate allows.
         """
-        difference, agreement = compare(logits, golden)
-        if difference > self.tolerance or agreement < self.min_top1_agreement:
-            raise ResServeError(
-                f"{provider} at batch {batch} drifts from PyTorch: logits differ by up to {difference:.3g} "
-                f"(allowed {self.tolerance:.3g}) and {agreement:.1%} of the top answers agree "
-                f"(required {self.min_top1_agreement:.1%})."
-            )
-        return CertificateEntry(provider=provider, batch=batch, max_abs_diff=difference, top1_agreement=agreement)
-
-
-def compare(logits: Logits, golden: Logits) -> tuple[float, float]:
-    """The largest difference of two [M, classes] arrays, infinite where one is not finite, and their top-1 agreement.
-
-    Raises:
-        ResServeError: their shapes differ.
-    """
-    if logits.shape != golden.shape:
-        raise ResServeError(
-            f"The model answers logits of shape {logits.shape} where the golden ones have {golden.shape}; "
-            "export the model again."
+        difference, agreement = hold(
+            logits,
+            golden,
+            tolerance=self.tolerance,
+            min_agreement=self.min_top1_agreement,
+            where=f"{provider} at batch {batch}",
         )
-    if not (np.isfinite(logits).all() and np.isfinite(golden).all()):
-        return float("inf"), 0.0
-    difference = np.abs(logits.astype(np.float64) - golden).max()
-    agreement = (logits.argmax(axis=1) == golden.argmax(axis=1)).mean()
-    return float(difference), float(agreement)
+        return CertificateEntry(provider=provider, batch=batch, max_abs_diff=difference, top1_agreement=agreement)
 
 
 class Manifest(_Frozen):
