@@ -1,0 +1,171 @@
+"""From a checkpoint, or an untrained network, to a certified version in the model repository."""
+
+import datetime
+import importlib.metadata
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import nn
+
+from export.certify import certify, reference_logits
+from export.golden import RealImages, from_folder, packaged
+from export.graph import write_graph
+from export.repository import check_name, new_version, publish
+from models import build, count, find, load_checkpoint
+from resserve.manifest import GOLDEN, MODEL, InputSpec, Manifest, sha256_file
+
+Precision = Literal["fp32", "int8"]
+
+_TOOLS = ("resserve", "torch", "torchvision", "onnx", "onnxscript", "onnxruntime", "numpy")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A network to export and what its manifest says about it."""
+
+    network: nn.Module
+    architecture: str
+    spec: InputSpec
+    labels: list[str]
+    untrained: bool = False
+    metrics: dict[str, float] = field(default_factory=dict)
+    metrics_data: str = ""
+    checkpoint_sha256: str | None = None
+
+
+def export_checkpoint(
+    path: Path, *, name: str, repository: Path, precision: Precision = "fp32", golden: Path | None = None
+) -> Path:
+    """Export a trained checkpoint.
+
+    Args:
+        path: what `resserve train` wrote.
+        name: the model's name in the repository.
+        repository: the folder of all models.
+        precision: of weights and activations.
+        golden: a folder of images to certify with; None takes the photos inside scikit-learn.
+
+    Returns:
+        The folder of the new version.
+
+    Raises:
+        ResServeError: the checkpoint, the name or the images cannot be used, or the exported model drifts. Nothing is
+            left in the repository then.
+    """
+    check_name(name)
+    checkpoint = load_checkpoint(path)
+    spec = InputSpec(
+        height=checkpoint.input_size,
+        width=checkpoint.input_size,
+        resize=checkpoint.resize,
+        interpolation=checkpoint.interpolation,
+        mean=checkpoint.mean,
+        std=checkpoint.std,
+    )
+    source = Source(
+        network=checkpoint.build_model(),
+        architecture=checkpoint.architecture,
+        spec=spec,
+        labels=checkpoint.labels,
+        metrics=checkpoint.metrics,
+        metrics_data=checkpoint.metrics_data,
+        checkpoint_sha256=sha256_file(path),
+    )
+    return _export(source, _real_images(golden, spec), name=name, repository=repository, precision=precision)
+
+
+def export_untrained(
+    architecture: str,
+    *,
+    size: int,
+    classes: int,
+    name: str,
+    repository: Path,
+    precision: Precision = "fp32",
+    golden: Path | None = None,
+) -> Path:
+    """Export a network with random weights, always the same ones: to measure latency, not to classify.
+
+    Args:
+        architecture: a name of the catalogue.
+        size: side of the square input, in pixels.
+        classes: width of the logits.
+        name: see export_checkpoint, as for the others.
+        repository: the folder of all models.
+        precision: of weights and activations.
+        golden: a folder of images to certify with; None takes the photos inside scikit-learn.
+
+    Returns:
+        The folder of the new version.
+
+    Raises:
+        ResServeError: as export_checkpoint.
+    """
+    check_name(name)
+    find(architecture).check_size(size, size)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = build(architecture, num_classes=classes)
+    spec = InputSpec(
+        height=size,
+        width=size,
+        resize=round(size * 256 / 224),
+        mean=(0.485, 0.456, 0.406),  # ImageNet's
+        std=(0.229, 0.224, 0.225),
+    )
+    images = _real_images(golden, spec)
+    _settle_batch_norms(network, images, spec)
+    source = Source(
+        network=network,
+        architecture=architecture,
+        spec=spec,
+        labels=[f"class {index}" for index in range(classes)],
+        untrained=True,
+    )
+    return _export(source, images, name=name, repository=repository, precision=precision)
+
+
+def _real_images(folder: Path | None, spec: InputSpec) -> RealImages:
+    return from_folder(folder, spec) if folder else packaged(spec)
+
+
+def _settle_batch_norms(network: nn.Module, images: RealImages, spec: InputSpec) -> None:
+    """Give batch norms the statistics of real images: with their initial ones, logits of deep networks explode."""
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 1.0
+    network.train()
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (spec.mean, spec.std))
+    with torch.no_grad():
+        network((torch.from_numpy(images.golden).permute(0, 3, 1, 2) / 255 - mean) / std)
+
+
+def _export(source: Source, images: RealImages, *, name: str, repository: Path, precision: Precision) -> Path:
+    logits = reference_logits(source.network, images.golden, source.spec)
+    with new_version(repository) as folder:
+        write_graph(source.network, source.spec, folder / MODEL)
+        certificate = certify(folder / MODEL, images.golden, logits)
+        np.savez_compressed(folder / GOLDEN, images=images.golden, logits=logits)
+        counts = count(source.network, source.spec.height, source.spec.width)
+        manifest = Manifest(
+            name=name,
+            version=1,  # publish() finds the number
+            architecture=source.architecture,
+            precision=precision,
+            untrained=source.untrained,
+            parameters=counts.parameters,
+            multiply_adds=counts.multiply_adds,
+            input=source.spec,
+            labels=source.labels,
+            metrics=source.metrics,
+            metrics_data=source.metrics_data,
+            files={file: sha256_file(folder / file) for file in (MODEL, GOLDEN)},
+            checkpoint_sha256=source.checkpoint_sha256,
+            tools={tool: importlib.metadata.version(tool) for tool in _TOOLS},
+            created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            certificate=certificate,
+        )
+        return publish(folder, manifest)
