@@ -5,9 +5,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from resserve.client import AsyncClient, Client
 
-__all__ = ["AsyncClient", "Client", "__version__"]
+__all__ = ["DEFAULT_TARGET", "AsyncClient", "Client", "__version__"]
 
 __version__ = "0.1.0"
+
+DEFAULT_TARGET = "127.0.0.1:8001"
+"""Where `resserve serve` listens unless told otherwise."""
 
 
 def __getattr__(name: str) -> Any:

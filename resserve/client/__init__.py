@@ -4,10 +4,9 @@ from resserve.client.aio import AsyncClient
 from resserve.client.blocking import Client
 from resserve.client.images import Image
 from resserve.client.results import Label, ModelStatus, Prediction, ServedModel, Timings
-from resserve.client.wire import DEFAULT_TARGET, Options
+from resserve.client.wire import Options
 
 __all__ = [
-    "DEFAULT_TARGET",
     "AsyncClient",
     "Client",
     "Image",

@@ -6,11 +6,11 @@ from typing import Self, Unpack, overload
 
 import grpc
 
+from resserve import DEFAULT_TARGET
 from resserve.client.images import Image, encode
 from resserve.client.results import ModelStatus, Prediction, model_status
 from resserve.client.wire import (
     CHANNEL_OPTIONS,
-    DEFAULT_TARGET,
     Exchange,
     Options,
     build_request,

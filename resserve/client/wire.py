@@ -20,7 +20,6 @@ from resserve.errors import (
 )
 from resserve.v1 import classifier_pb2 as pb
 
-DEFAULT_TARGET = "127.0.0.1:8001"
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 
 Priority = Literal["low", "normal", "high"]
@@ -62,6 +61,8 @@ _ERRORS: dict[int, type[ClassifyError]] = {
     grpc.StatusCode.UNAVAILABLE.value[0]: UnavailableError,
 }
 _NOT_REACHED = ("failed to connect", "errors resolving")
+# grpc.aio's details when the stream ended while a message was being sent; the service's own status is lost.
+_CUT_WHILE_SENDING = "Internal error from Core"
 
 
 class Options(TypedDict, total=False):
@@ -189,6 +190,8 @@ def call_error(error: grpc.RpcError, target: str) -> ClassifyError:
         )
     if code is grpc.StatusCode.UNAVAILABLE:
         return UnavailableError(f"The service at {target} is unavailable: {details}")
+    if details == _CUT_WHILE_SENDING:
+        return ended_early(target)
     if code is grpc.StatusCode.UNIMPLEMENTED:
         return UnavailableError(f"{target} speaks gRPC but is no ResServe service: name another target.")
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:

@@ -1,0 +1,432 @@
+"""The client, blocking and for asyncio, against a real gRPC service that can be told to fail."""
+
+import asyncio
+import io
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from PIL import Image
+
+from resserve.client import AsyncClient, Client, Label, ModelStatus, Prediction, ServedModel, Timings
+from resserve.errors import (
+    ClassifyError,
+    DeadlineError,
+    InvalidInputError,
+    NotFoundError,
+    RejectedError,
+    UnavailableError,
+)
+from tests.resserve.colours import MIB, ColourService, busy
+
+RED, GREEN, BLUE = (np.full((6, 8, 3), np.eye(3, dtype=np.uint8)[i] * 200 + 20, np.uint8) for i in range(3))
+
+
+class AsyncFromOutside:
+    """An AsyncClient driven from blocking tests, each call on the one event loop."""
+
+    def __init__(self, target: str, **options: Any) -> None:
+        self._runner = asyncio.Runner()
+        self._client = self._runner.run(self._make(target, options))
+
+    async def _make(self, target: str, options: dict[str, Any]) -> AsyncClient:
+        return AsyncClient(target, **options)
+
+    def classify(self, images: Any, **options: Any) -> Any:
+        return self._runner.run(self._client.classify(images, **options))
+
+    def classify_stream(self, images: Iterable[Any], **options: Any) -> Iterator[Any]:
+        stream = self._client.classify_stream(images, **options)
+        try:
+            while True:
+                yield self._runner.run(anext(stream))
+        except StopAsyncIteration:
+            return
+        finally:
+            self._runner.run(stream.aclose())
+
+    def list_models(self, **options: Any) -> list[ModelStatus]:
+        return self._runner.run(self._client.list_models(**options))
+
+    def close(self) -> None:
+        self._runner.run(self._client.close())
+        self._runner.close()
+
+
+Connect = Callable[..., Any]
+
+
+@pytest.fixture(params=[Client, AsyncFromOutside], ids=["blocking", "asyncio"])
+def connect(request: pytest.FixtureRequest) -> Iterator[Connect]:
+    """Make clients of one kind; both kinds must pass every test."""
+    clients: list[Any] = []
+
+    def make(target: str, **options: Any) -> Any:
+        clients.append(request.param(target, **options))
+        return clients[-1]
+
+    yield make
+    for client in clients:
+        client.close()
+
+
+@pytest.fixture
+def service() -> ColourService:
+    return ColourService()
+
+
+@pytest.fixture
+def client(service: ColourService, serve: Callable[..., str], connect: Connect) -> Any:
+    return connect(serve(service))
+
+
+def png(pixels: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+def names(predictions: Iterable[Any]) -> list[str]:
+    return [p.labels[0].name if isinstance(p, Prediction) else type(p).__name__ for p in predictions]
+
+
+def test_every_kind_of_image_is_classified(client: Any, tmp_path: Path) -> None:
+    """Paths (as text too), bytes, Pillow images and arrays may be mixed in one request; answers keep their order."""
+    path = tmp_path / "red.png"
+    path.write_bytes(png(RED))
+
+    answers = client.classify([path, png(GREEN), Image.fromarray(BLUE), RED, str(path)])
+
+    assert names(answers) == ["red", "green", "blue", "red", "red"]
+
+
+def test_prediction_holds_all_that_the_service_said(client: Any) -> None:
+    """Every field of the answer arrives: model, labels in order, timings, batch size; logits only when asked for."""
+    answer = client.classify(BLUE, top_k=2)
+
+    assert answer.model == ServedModel("colours", 7, "resnet50", "fp32", "cpu", "CPUExecutionProvider", untrained=True)
+    assert answer.labels == (
+        Label(2, "blue", pytest.approx(220 / 260)),
+        Label(0, "red", pytest.approx(20 / 260)),
+    )
+    assert answer.timings == Timings(0.001, 0.002, 0.003, 0.004, 0.010)
+    assert answer.batch_size == 1
+    assert answer.logits is None
+
+
+def test_options_travel(client: Any, service: ColourService) -> None:
+    """Model, version, top-k, logits and priority reach the service, and logits come back as float32 [classes]."""
+    answer = client.classify(GREEN, model="colours", version=7, top_k=1, logits=True, priority="high")
+
+    assert answer.logits.dtype == np.float32
+    assert answer.logits.tolist() == [20.0, 220.0, 20.0]
+    (request,) = service.requests
+    assert (request.model, request.version, request.top_k, request.priority) == ("colours", 7, 1, 3)
+
+
+def test_a_bad_image_among_several_is_a_value(client: Any, tmp_path: Path, service: ColourService) -> None:
+    """An unreadable file, a non-image and a wrong array take their places as errors; the others are answered."""
+    answers = client.classify([RED, tmp_path / "missing.jpg", b"not an image", np.zeros((2, 2)), BLUE])
+
+    assert names(answers) == ["red", "InvalidInputError", "InvalidInputError", "InvalidInputError", "blue"]
+    assert "missing.jpg: No such file" in str(answers[1])
+    assert str(answers[2]) == "This is not an image."
+    assert "float64 [2, 2]" in str(answers[3])
+    assert len(service.requests[0].images) == 3
+
+
+@pytest.mark.parametrize("image", [b"not an image", Path("missing.jpg"), np.zeros((0, 4, 3), np.uint8)])
+def test_a_bad_image_alone_raises(client: Any, image: Any) -> None:
+    """Asked about one image, the client raises what it met."""
+    with pytest.raises(InvalidInputError):
+        client.classify(image)
+
+
+def test_nothing_to_send_is_no_call(client: Any, service: ColourService) -> None:
+    """No images, or none that can be read, are answered without calling the service."""
+    assert client.classify([]) == []
+    assert names(client.classify([Path("missing.jpg")])) == ["InvalidInputError"]
+    assert not service.calls
+
+
+def test_unavailable_is_tried_again(client: Any, service: ColourService) -> None:
+    """A service that is unavailable twice, then there, is met without the caller noticing, also with 20 MiB to send."""
+    service.failures.extend([(grpc.StatusCode.UNAVAILABLE, "starting")] * 2)
+    photo = png(GREEN) + bytes(20 * MIB)  # readers of PNG ignore what follows its end
+
+    answers = client.classify([photo, RED])
+
+    assert names(answers) == ["green", "red"]
+    assert service.calls["Classify"] == 3
+
+
+def test_a_stream_that_is_unavailable_is_tried_again(client: Any, service: ColourService) -> None:
+    """The same holds for a stream that has not begun to answer."""
+    service.failures.extend([(grpc.StatusCode.UNAVAILABLE, "starting")] * 2)
+
+    assert names(dict(sorted(client.classify_stream([RED, GREEN, BLUE]))).values()) == ["red", "green", "blue"]
+    assert service.calls["ClassifyStream"] == 3
+
+
+@pytest.mark.parametrize("call", ["classify", "list_models"])
+def test_retries_end(client: Any, service: ColourService, call: str) -> None:
+    """After five attempts the caller is told, in the service's words."""
+    service.failures.extend([(grpc.StatusCode.UNAVAILABLE, "The service is draining.")] * 9)
+
+    with pytest.raises(UnavailableError, match=r"is unavailable: The service is draining\."):
+        client.classify(RED) if call == "classify" else client.list_models()
+
+    assert sum(service.calls.values()) == 5
+
+
+def test_a_service_that_returns_is_met(serve: Callable[..., str], connect: Connect) -> None:
+    """A client made before its service is there reaches it as soon as it is, within one call."""
+    with socket.create_server(("127.0.0.1", 0)) as reserved:
+        target = f"127.0.0.1:{reserved.getsockname()[1]}"
+    client = connect(target)
+    starter = threading.Timer(0.3, serve, [ColourService(), target])
+    starter.start()
+
+    assert client.classify(RED).labels[0].name == "red"
+    starter.join()
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        (grpc.StatusCode.INVALID_ARGUMENT, InvalidInputError),
+        (grpc.StatusCode.NOT_FOUND, NotFoundError),
+        (grpc.StatusCode.DEADLINE_EXCEEDED, DeadlineError),
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, RejectedError),
+        (grpc.StatusCode.INTERNAL, ClassifyError),
+        (grpc.StatusCode.UNIMPLEMENTED, UnavailableError),
+    ],
+)
+def test_codes_become_exceptions_at_once(
+    client: Any, service: ColourService, code: grpc.StatusCode, expected: type[ClassifyError]
+) -> None:
+    """Each status code has its exception, and none but UNAVAILABLE is tried again."""
+    for call in (lambda: client.classify([RED]), lambda: list(client.classify_stream([RED])), client.list_models):
+        service.failures.append((code, "One sentence."))
+
+        with pytest.raises(ClassifyError) as caught:
+            call()
+
+        assert type(caught.value) is expected
+    assert service.calls == {"Classify": 1, "ClassifyStream": 1, "ListModels": 1}
+
+
+def test_rejected_says_when_to_come_back(client: Any, service: ColourService) -> None:
+    """RetryInfo of a refusal is `retry_after`, in seconds."""
+    service.failures.append(busy("The queue is full.", retry_after=0.25))
+
+    with pytest.raises(RejectedError, match=r"^The queue is full\.$") as caught:
+        client.classify(RED)
+
+    assert caught.value.retry_after == 0.25
+
+
+@pytest.mark.parametrize("protocol", ["nothing", "silence"])
+def test_no_service_there(connect: Connect, protocol: str) -> None:
+    """Where nothing listens, or something that does not speak gRPC, the caller is told how to start a service."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        if protocol == "nothing":
+            listener.close()
+        else:
+            threading.Thread(target=_speak_http_1, args=[listener], daemon=True).start()
+
+        with pytest.raises(UnavailableError, match=rf"Cannot reach a service at 127\.0\.0\.1:{port}.*resserve serve"):
+            connect(f"127.0.0.1:{port}").list_models()
+
+
+def _speak_http_1(listener: socket.socket) -> None:
+    while True:
+        try:
+            connection, _ = listener.accept()
+        except OSError:
+            return
+        with connection:
+            connection.sendall(b"HTTP/1.1 505 HTTP Version Not Supported\r\n\r\n")
+
+
+def test_timeout_is_kept(serve: Callable[..., str], connect: Connect) -> None:
+    """The call's timeout, else the client's, ends a call that is not answered, as a DeadlineError."""
+    release = threading.Event()
+
+    class Slow(ColourService):
+        def Classify(self, request: Any, context: Any) -> Any:  # noqa: N802
+            release.wait(20)
+            return super().Classify(request, context)
+
+    target = serve(Slow())
+    started = time.monotonic()
+    with pytest.raises(DeadlineError, match="allow a longer timeout"):
+        connect(target, timeout=0.2).classify(RED)
+    with pytest.raises(DeadlineError):
+        connect(target).classify(RED, timeout=0.2)
+    elapsed = time.monotonic() - started
+    release.set()
+
+    assert elapsed < 10
+
+
+def test_large_messages_pass_and_too_large_ones_are_explained(client: Any, service: ColourService) -> None:
+    """Far more than gRPC's 4 MiB default passes; what is over 64 MiB is refused before it is sent."""
+    half = png(RED) + bytes(33 * MIB)  # readers of PNG ignore what follows its end
+
+    assert names(client.classify([half])) == ["red"]
+    with pytest.raises(InvalidInputError, match="66 MiB and one message may have 64"):
+        client.classify([half, half])
+    assert service.calls["Classify"] == 1
+
+
+def test_stream_gives_each_answer_its_index(client: Any, tmp_path: Path) -> None:
+    """Answers out of order, bad images and unreadable files among them, carry the index of their image."""
+    images = [RED, GREEN, b"bad", BLUE, tmp_path / "missing.png", RED, GREEN]
+
+    answers = list(client.classify_stream(images, in_flight=3))
+
+    assert [index for index, _ in answers] != sorted(index for index, _ in answers)
+    assert names(dict(sorted(answers)).values()) == [
+        "red", "green", "InvalidInputError", "blue", "InvalidInputError", "red", "green",
+    ]  # fmt: skip
+
+
+def test_stream_error_of_a_request_is_a_value(client: Any) -> None:
+    """A request that fails as a whole is answered with its error while the stream goes on."""
+    answers = dict(client.classify_stream([RED, GREEN], model="unknown"))
+
+    assert [type(answers[index]) for index in (0, 1)] == [NotFoundError, NotFoundError]
+    assert str(answers[0]) == "There is no model unknown."
+
+
+@pytest.mark.parametrize("in_flight", [2, 5])
+def test_stream_takes_no_more_than_in_flight(client: Any, in_flight: int) -> None:
+    """Images are taken only as answers make room."""
+    taken: list[int] = []
+
+    def images() -> Iterator[np.ndarray]:
+        for index in range(20):
+            taken.append(index)
+            yield RED
+
+    received = 0
+    for _ in client.classify_stream(images(), in_flight=in_flight):
+        received += 1
+        assert len(taken) <= received - 1 + in_flight
+
+    assert received == 20
+
+
+def test_stream_closed_early_by_the_service(client: Any, service: ColourService) -> None:
+    """A stream that ends without an error while images wait is an error, not a short result."""
+    service.hang_up_after = 2
+
+    with pytest.raises(UnavailableError, match="before every image was answered"):
+        list(client.classify_stream([RED] * 6, in_flight=4))
+
+
+def test_stream_left_early_by_the_caller(client: Any, service: ColourService) -> None:
+    """Leaving the loop ends the call, and the client goes on working."""
+    stream = client.classify_stream([RED] * 6, in_flight=2)
+    next(stream)
+    stream.close()
+
+    assert client.classify(BLUE).labels[0].name == "blue"
+
+
+def test_stream_passes_on_the_callers_own_error(client: Any) -> None:
+    """What the iterable of images raises reaches the caller as it is."""
+
+    def images() -> Iterator[np.ndarray]:
+        yield RED
+        raise KeyError("camera")
+
+    with pytest.raises(KeyError, match="camera"):
+        list(client.classify_stream(images()))
+
+
+def test_wrong_options_raise_before_a_call(client: Any, service: ColourService) -> None:
+    """A top-k below 1, an unknown priority and an unknown option are the caller's mistakes."""
+    for options, error in (({"top_k": 0}, ValueError), ({"priority": "urgent"}, ValueError), ({"k": 1}, TypeError)):
+        with pytest.raises(error):
+            client.classify(RED, **options)
+        with pytest.raises(error):
+            list(client.classify_stream([RED], **options))
+    assert not service.requests
+
+
+def test_list_models(client: Any) -> None:
+    """Every field of a model's status arrives, the reason of a failure too."""
+    ready, failed = client.list_models()
+
+    assert ready == ModelStatus(
+        model=ServedModel("colours", 7, "resnet50", "fp32", "cpu", "CPUExecutionProvider", untrained=True),
+        state="ready",
+        reason="",
+        parameters=25_557_032,
+        multiply_adds=4_089_184_256,
+        input_height=224,
+        input_width=200,
+        labels=("red", "green", "blue"),
+        metrics={"top1": 0.75},
+        metrics_data="colours",
+        plan="2 lanes of 1 thread",
+    )
+    assert (failed.model.name, failed.model.version, failed.state) == ("broken", 3, "failed")
+    assert failed.reason == "model.onnx was altered"
+
+
+def test_clients_are_context_managers(serve: Callable[..., str]) -> None:
+    """`with` and `async with` give the client and close its connection."""
+    target = serve(ColourService())
+
+    async def use() -> AsyncClient:
+        async with AsyncClient(target) as client:
+            assert (await client.classify(RED)).labels[0].name == "red"
+        return client
+
+    with Client(target) as client:
+        assert client.classify(RED).labels[0].name == "red"
+    with pytest.raises(ValueError, match="closed"):
+        client.classify(RED)
+    asyncio.run(use())
+
+
+def test_async_stream_takes_an_async_iterable(serve: Callable[..., str]) -> None:
+    """Images may come from an asynchronous generator."""
+    target = serve(ColourService())
+
+    async def images() -> Any:
+        yield RED
+        yield BLUE
+
+    async def use() -> list[Any]:
+        async with AsyncClient(target) as client:
+            return [answer async for answer in client.classify_stream(images())]
+
+    assert names(dict(sorted(asyncio.run(use()))).values()) == ["red", "blue"]
+
+
+def test_threads_share_a_client(serve: Callable[..., str]) -> None:
+    """Many threads on one client each get their own answers."""
+    images, answers = [RED, GREEN, BLUE] * 20, [""] * 60
+    with Client(serve(ColourService())) as client:
+
+        def ask(index: int) -> None:
+            answers[index] = client.classify(images[index]).labels[0].name
+
+        threads = [threading.Thread(target=ask, args=[index]) for index in range(60)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    assert answers == ["red", "green", "blue"] * 20
