@@ -8,11 +8,13 @@ needs is resized; docs/images.md has what that changes and what it saves.
 import io
 import math
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+import PIL
 import simplejpeg
 from numpy.typing import NDArray
 from PIL import (
@@ -48,10 +50,16 @@ _UPRIGHT = {
 }
 _FILTERS = {"bilinear": (Resampling.BILINEAR, 1.0), "bicubic": (Resampling.BICUBIC, 2.0)}
 """Pillow's filter and its radius in pixels of the coarser grid."""
+_PILLOW_13 = int(PIL.__version__.partition(".")[0]) >= 13
+"""From 13 on, Pillow resizes the height first where it shrinks by more than twice what the width does (its #9549)."""
 
 
 class ImageError(ValueError):
     """The caller's image cannot be used. The message is one sentence that says why."""
+
+
+class TooLargeError(ImageError):
+    """Too many bytes or pixels: refused from the header."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,14 +80,14 @@ def check(data: bytes, *, max_bytes: int = MAX_BYTES, max_pixels: int = MAX_PIXE
     if not data:
         raise ImageError("The image is empty; send the bytes of an image file.")
     if len(data) > max_bytes:
-        raise ImageError(f"The image has {len(data):,} bytes; at most {max_bytes:,} are accepted.")
+        raise TooLargeError(f"The image has {len(data):,} bytes; at most {max_bytes:,} are accepted.")
     name = _identify(data)
-    with _broken(name):
+    with _judged(name):
         width, height = _FORMATS[name].size(data)
     if width < 1 or height < 1:
         raise ImageError(f"The {name} image says that it has {width} x {height} pixels.")
     if width * height > max_pixels:
-        raise ImageError(f"The image has {width} x {height} pixels; at most {max_pixels:,} are accepted.")
+        raise TooLargeError(f"The image has {width} x {height} pixels; at most {max_pixels:,} are accepted.")
     return Header(name, width, height)
 
 
@@ -109,24 +117,20 @@ def decode(
         ImageError: what `check` refuses, and data that is corrupt or truncated; `out` is then undefined.
     """
     header = check(data, max_bytes=max_bytes, max_pixels=max_pixels)
-    with _broken(header.format):
-        image = _upright(_load(data, header, max_pixels))
-        _write(image, out, resize, interpolation)
+    with _judged(header.format):
+        _fit(_upright(_load(data, header, max_pixels)), out, resize, interpolation)
 
 
-class _broken:  # noqa: N801
+@contextmanager
+def _judged(name: str) -> Iterator[None]:
     """Turn whatever a decoder raises into ImageError: Pillow's plugins raise a dozen kinds on hostile bytes."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: object) -> None:
-        if isinstance(error, Exception) and not isinstance(error, ImageError):
-            reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
-            raise ImageError(f"The {self.name} image is corrupt or truncated ({reason}).") from None
+    try:
+        yield
+    except ImageError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+        raise ImageError(f"The {name} image is corrupt or truncated ({reason}).") from None
 
 
 def _load(data: bytes, header: Header, max_pixels: int) -> Image.Image:
@@ -155,48 +159,61 @@ def _load_jpeg(data: bytes) -> Image.Image | None:
 
 def _upright(image: Image.Image) -> Image.Image:
     """Apply the EXIF orientation (or XMP's, as Pillow reads it where EXIF has none)."""
-    if len(image.info.get("exif", b"")) > _MAX_EXIF_BYTES:
-        raise ImageError(f"The image's EXIF block is larger than {_MAX_EXIF_BYTES:,} bytes; remove it.")
+    _check_exif(len(image.info.get("exif", b"")) + len(image.info.get("Raw profile type exif", "")) // 2)
     method = _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
     return image if method is None else image.transpose(method)
 
 
+def _check_exif(size: int) -> None:
+    if size > _MAX_EXIF_BYTES:
+        raise ImageError(f"The image's EXIF block has {size:,} bytes; at most {_MAX_EXIF_BYTES:,} are accepted.")
+
+
 class _Axis(NamedTuple):
-    """One side of resize and crop."""
+    """One side of resize and crop, in pixels."""
 
     start: int
+    """The source from `start` to `stop` is needed: the crop's part of it and the filter's reach."""
     stop: int
-    """the source pixels that the crop needs, the filter's reach included"""
-    box: tuple[float, float]
-    """the exact part of them that becomes the crop"""
+    begin: float
+    """What becomes the crop, counted from `start`."""
+    end: float
     place: slice
-    """where it lies in the output"""
+    """Where it lies in the output."""
+    count: int
 
 
 def _axis(source: int, resized: int, crop: int, radius: float) -> _Axis:
     count = min(resized, crop)
-    first = round((resized - crop) / 2) if crop < resized else 0
+    first = round((resized - count) / 2)
     offset = (crop - count) // 2
     scale = source / resized
     begin, end = first * scale, min((first + count) * scale, source)
     reach = 0.0 if source == resized else radius * max(scale, 1.0) + 1
     start, stop = max(0, math.floor(begin - reach)), min(source, math.ceil(end + reach))
-    return _Axis(start, stop, (begin - start, end - start), slice(offset, offset + count))
+    return _Axis(start, stop, begin - start, end - start, slice(offset, offset + count), count)
 
 
-def _write(image: Image.Image, out: NDArray[np.uint8], resize: int, interpolation: str) -> None:
+def _fit(image: Image.Image, out: NDArray[np.uint8], resize: int, interpolation: str) -> None:
+    """Resize and crop as torchvision's `Resize(resize)` and `CenterCrop(out.shape[:2])`, but only what the crop shows.
+
+    Pillow resizes one axis after the other and rounds in between, so the order is part of the result.
+    """
     resample, radius = _FILTERS[interpolation]
     short = min(image.size)
-    x, y = (
-        _axis(side, resize if side == short else int(resize * side / short), crop, radius)
-        for side, crop in zip(image.size, (out.shape[1], out.shape[0]), strict=True)
-    )
-    target = out[y.place, x.place]
-    if target.shape != out.shape:
+    width, height = (resize if side == short else int(resize * side / short) for side in image.size)
+    x = _axis(image.width, width, out.shape[1], radius)
+    y = _axis(image.height, height, out.shape[0], radius)
+    part = _to_rgb(image.crop((x.start, y.start, x.stop, y.stop)))
+    vertical_first = _PILLOW_13 and height < image.height and image.height - height > 2 * (image.width - width)
+    for axis in (y, x) if vertical_first else (x, y):
+        if axis is x:
+            part = part.resize((x.count, part.height), resample, (x.begin, 0, x.end, part.height))
+        else:
+            part = part.resize((part.width, y.count), resample, (0, y.begin, part.width, y.end))
+    if part.size != (out.shape[1], out.shape[0]):
         out[...] = 0
-    needed = _to_rgb(image.crop((x.start, y.start, x.stop, y.stop)))
-    box = (x.box[0], y.box[0], x.box[1], y.box[1])
-    target[...] = np.asarray(needed.resize((target.shape[1], target.shape[0]), resample, box))
+    out[y.place, x.place] = np.asarray(part)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -1,0 +1,30 @@
+"""What this process keeps of freed memory, and what it gives back to the system (glibc only; nothing elsewhere)."""
+
+import ctypes
+
+# malloc.h
+_M_TRIM_THRESHOLD = -1
+_M_MMAP_THRESHOLD = -3
+
+_MMAP_THRESHOLD = 32 * 2**20
+_TRIM_THRESHOLD = 64 * 2**20
+
+
+def keep_heap() -> None:
+    """Let freed memory stay in the process, so that the next image finds its pages mapped; call once, at the start.
+
+    By default glibc unmaps freed blocks over a threshold and trims the heap's end, and every image faults its pages in
+    again. Blocks up to 32 MiB (the highest that mallopt(3) takes) and a free end of 64 MiB are kept; more still goes
+    back.
+    """
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        libc.mallopt(_M_MMAP_THRESHOLD, _MMAP_THRESHOLD)
+        libc.mallopt(_M_TRIM_THRESHOLD, _TRIM_THRESHOLD)
+
+
+def give_back() -> None:
+    """Return all free memory to the system once, such as what loading a model has left."""
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "malloc_trim"):
+        libc.malloc_trim(0)
