@@ -5,6 +5,7 @@ import sys
 
 import typer
 
+from resserve import __version__
 from resserve.errors import ResServeError
 
 # verb -> its one-line help; resserve/cli/<verb>.py holds a function `command`.
@@ -20,14 +21,31 @@ VERBS = {
     "doctor": "Say what this machine can train, export and serve.",
 }
 
+# What an extra brings, by the name that an import fails with.
+_EXTRAS = {
+    "torch": "train",
+    "torchvision": "train",
+    "onnx": "train",
+    "onnxscript": "train",
+    "sklearn": "train",
+    "matplotlib": "train",
+    "plotly": "bench",
+    "psutil": "bench",
+    "onnxruntime": "cpu",
+}
+
 
 def main() -> None:
     """Run the verb named on the command line: exit code 0, 1 with one sentence on an error, 2 on wrong usage."""
     try:
         _app(sys.argv[1:])()
     except ResServeError as error:
-        print(f"resserve: {error}", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(f"resserve: {error}")
+    except ModuleNotFoundError as error:
+        extra = _EXTRAS.get((error.name or "").partition(".")[0])
+        if extra is None:
+            raise
+        sys.exit(f"resserve: This needs {error.name}, which is not installed: run `pip install 'resserve[{extra}]'`.")
 
 
 def _app(arguments: list[str]) -> typer.Typer:
@@ -35,6 +53,7 @@ def _app(arguments: list[str]) -> typer.Typer:
         help="Residual networks from training to a certified gRPC service.",
         no_args_is_help=True,
         add_completion=False,
+        rich_markup_mode="markdown",  # "[default: weights]" in a help text is text
         pretty_exceptions_enable=False,
     )
     # Only the verb that runs is imported: typer builds each command from its function's signature.
@@ -42,5 +61,16 @@ def _app(arguments: list[str]) -> typer.Typer:
     for verb in wanted:
         module = importlib.import_module(f"resserve.cli.{verb}")
         app.command(verb, help=VERBS[verb])(module.command)
-    app.callback()(lambda: None)  # keeps `resserve VERB` a subcommand while only one is registered
+    app.callback()(_options)  # keeps `resserve VERB` a subcommand while only one is registered
     return app
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"resserve {__version__}")
+        raise typer.Exit
+
+
+def _options(
+    version: bool = typer.Option(False, "--version", callback=_print_version, is_eager=True, help="Print the version."),
+) -> None: ...

@@ -1,0 +1,153 @@
+"""What this machine can train, export and serve, found without loading torch."""
+
+import os
+import platform
+import shutil
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata, util
+from pathlib import Path
+from typing import Literal
+
+from resserve.errors import ResServeError
+from resserve.repository import read_version, scan
+from resserve.runtime import check_onnxruntime
+
+TRAIN_MODULES = {
+    "torch": "torch",
+    "torchvision": "torchvision",
+    "onnx": "onnx",
+    "onnxscript": "onnxscript",
+    "scikit-learn": "sklearn",
+    "matplotlib": "matplotlib",
+}
+GIB = 2**30
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at: ok, a note (works, but something is missing) or a problem (serving will fail)."""
+
+    subject: str
+    state: Literal["ok", "note", "problem"]
+    detail: str
+
+
+def examine(repository: Path, host: str, ports: dict[str, int], *, import_torch: bool) -> list[Finding]:
+    """Look at everything that training, exporting and serving need.
+
+    Args:
+        repository: the folder of all models.
+        host: the address that the service will listen on.
+        ports: what each port is for, and its number.
+        import_torch: also ask torch what it sees, which takes seconds.
+    """
+    return [
+        Finding("python", "ok", f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
+        Finding("cores", "ok", f"{len(os.sched_getaffinity(0))} usable"),
+        _memory(),
+        _shared_memory(),
+        _onnxruntime(),
+        _gpu(),
+        _train_extra(),
+        *([_torch()] if import_torch else []),
+        *_repository(repository),
+        *(_port(host, use, number) for use, number in ports.items()),
+    ]
+
+
+def _memory() -> Finding:
+    lines = (line.split() for line in Path("/proc/meminfo").read_text().splitlines())
+    size = {line[0].rstrip(":"): int(line[1]) * 1024 / GIB for line in lines}
+    return Finding("memory", "ok", f"{size['MemTotal']:.1f} GiB, {size['MemAvailable']:.1f} GiB available")
+
+
+def _shared_memory() -> Finding:
+    free = shutil.disk_usage("/dev/shm").free / GIB
+    if free < 0.25:
+        return Finding(
+            "shared memory", "note", f"only {free:.2f} GiB free in /dev/shm; in a container raise it: --shm-size=1g"
+        )
+    return Finding("shared memory", "ok", f"{free:.1f} GiB free in /dev/shm")
+
+
+def _onnxruntime() -> Finding:
+    try:
+        name = check_onnxruntime()
+        import onnxruntime
+    except (ResServeError, ImportError) as error:
+        return Finding("onnxruntime", "problem", str(error))
+    providers = ", ".join(onnxruntime.get_available_providers())
+    return Finding("onnxruntime", "ok", f"{name} {metadata.version(name)} with {providers}")
+
+
+def _gpu() -> Finding:
+    folder = Path("/proc/driver/nvidia/gpus")
+    cards = [_model_line(path) for path in sorted(folder.glob("*/information"))]
+    if not cards:
+        return Finding("gpu", "ok", "no NVIDIA GPU; models are served on the CPU")
+    try:
+        usable = check_onnxruntime() == "onnxruntime-gpu"
+    except ResServeError:
+        usable = False
+    if not usable:
+        return Finding(
+            "gpu",
+            "note",
+            f"{', '.join(cards)}, unused: `pip uninstall onnxruntime`, then `pip install 'resserve[gpu]'`",
+        )
+    return Finding("gpu", "ok", ", ".join(cards))
+
+
+def _model_line(information: Path) -> str:
+    lines = information.read_text().splitlines()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("Model")), "unknown card")
+
+
+def _train_extra() -> Finding:
+    missing = [name for name, module in TRAIN_MODULES.items() if util.find_spec(module) is None]
+    if missing:
+        advice = "training and exporting need `pip install 'resserve[train]'`; serving does not"
+        return Finding("train extra", "note", f"{', '.join(missing)} not installed: {advice}")
+    versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("torch", "torchvision", "onnx"))
+    return Finding("train extra", "ok", versions)
+
+
+def _torch() -> Finding:
+    try:
+        import torch
+    except ImportError as error:
+        return Finding("torch", "note", f"cannot be imported: {error}")
+    if not torch.cuda.is_available():
+        return Finding("torch", "ok", f"sees no CUDA device; trains on the CPU with {torch.get_num_threads()} threads")
+    cards = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    return Finding("torch", "ok", f"CUDA {torch.version.cuda}: {', '.join(cards)}")
+
+
+def _repository(repository: Path) -> Iterator[Finding]:
+    try:
+        models = scan(repository)
+    except ResServeError as error:
+        yield Finding("repository", "note", str(error))
+        return
+    versions = [read_version(repository, name, number) for name, numbers in models.items() for number in numbers]
+    whole = [version for version in versions if version.manifest]
+    untrained = sum(version.manifest.untrained for version in whole if version.manifest)
+    note = f", {untrained} of them untrained" if untrained else ""
+    yield Finding("repository", "ok", f"{repository}: {len(models)} models, {len(whole)} whole versions{note}")
+    for version in versions:
+        if version.problem:
+            yield Finding(f"{version.name}@{version.number}", "problem", version.problem)
+
+
+def _port(host: str, use: str, number: int) -> Finding:
+    try:
+        family = socket.getaddrinfo(host, number, type=socket.SOCK_STREAM)[0][0]
+        with socket.create_server((host, number), family=family):
+            return Finding(f"{use} port", "ok", f"{host}:{number} is free")
+    except OSError as error:
+        reason = error.strerror or str(error)
+        return Finding(
+            f"{use} port", "note", f"{host}:{number} cannot be taken ({reason}): is a service running already?"
+        )
