@@ -1,0 +1,338 @@
+"""One model version in the frontend: what becomes of every image between its arrival and its answer."""
+
+import asyncio
+import hashlib
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from resserve.manifest import InputSpec
+from service import images, link
+from service.errors import (
+    ExpiredError,
+    InvalidRequestError,
+    LostError,
+    NotReadyError,
+    OverloadedError,
+    ServiceError,
+)
+from service.metrics import ModelMetrics
+from service.scheduler import Job, Pace, Policy, Queue, RefusedError
+from service.slots import Slots
+
+log = structlog.get_logger()
+
+# A run is given up when nothing was answered for this many times its predicted length, and for this many seconds.
+_STALLED_RUNS = 30
+_STALLED_SECONDS = 10.0
+
+_POISON_REMEMBERED = 1000
+
+# Seconds that the first image is taken to decode in; learned from then on.
+_FIRST_DECODE = 0.003
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One image's logits, float32 [classes], and when each stage began and ended, on the monotonic clock."""
+
+    logits: NDArray[np.float32]
+    decode_started: float
+    decode_ended: float
+    run_started: float
+    run_ended: float
+    batch: int
+
+
+@dataclass(eq=False, slots=True, kw_only=True)
+class ImageJob(Job):
+    """An image on its way. `runs` counts the times that a worker was given it."""
+
+    data: bytes
+    answer: asyncio.Future[Answer]
+    slot: int = -1
+    decode_started: float = 0.0
+    decode_ended: float = 0.0
+    runs: int = 0
+
+
+class Dispatcher:
+    """Admits images, decodes as many ahead as the worker has credits for, and hands them over.
+
+    What was with a worker when it ended is suspected of it: each suspect is run again once, by itself, before anything
+    else is. One that ends a second worker is poison: it is refused from then on, and its neighbours are served.
+    """
+
+    def __init__(self, name: str, spec: InputSpec, policy: Policy, slots: Slots, decoders: ThreadPoolExecutor) -> None:
+        """Nothing is admitted before `connect`.
+
+        Args:
+            name: the model's, for messages.
+            spec: how images become pixels.
+            policy: order and limits of the queue.
+            slots: shared with the worker.
+            decoders: threads.
+        """
+        self._name, self._spec, self._policy, self._slots = name, spec, policy, slots
+        self._decoders = decoders
+        self._metrics: ModelMetrics | None = None
+        self._loop = asyncio.get_running_loop()
+        self._queue = Queue(policy)
+        self._free = list(range(slots.count))
+        self._decoding: set[ImageJob] = set()
+        self._decoded: deque[ImageJob] = deque()
+        self._running: dict[int, ImageJob] = {}
+        self._suspects: deque[ImageJob] = deque()
+        self._quarantine = False
+        self._poison: dict[bytes, None] = {}
+        self._send: Callable[[link.Message], None] | None = None
+        self._pace: Pace | None = None
+        self._credits = 0
+        self._numbers = 0
+        self._progress = 0.0
+        self.answered = 0
+
+    # The worker's side.
+
+    def connect(self, send: Callable[[link.Message], None], pace: Pace, credits: int, metrics: ModelMetrics) -> None:
+        """A worker is ready. What the last one left goes first."""
+        self._send, self._credits, self._metrics = send, min(credits, self._slots.count), metrics
+        # A pace that was learned under load is better than one that was measured at load.
+        self._pace = self._pace or pace
+        self._progress = time.monotonic()
+        self._advance()
+
+    def disconnect(self) -> None:
+        """The worker has ended; another will come. Nothing is lost."""
+        self._send = None
+        for job in self._running.values():
+            if job.cancelled:
+                self._free.append(job.slot)
+            elif job.runs > 1:
+                self._condemn(job)
+            else:
+                self._suspects.append(job)
+        self._running.clear()
+        self._quarantine = bool(self._suspects)
+
+    def fail(self, reason: str) -> None:
+        """No worker will come: everything that waits is told so."""
+        self._send, self._pace = None, None
+        waiting = [*self._suspects, *self._decoded]
+        self._free.extend(job.slot for job in waiting)
+        self._suspects.clear()
+        self._decoded.clear()
+        for job in [*waiting, *self._queue.drain()]:
+            _fail(job, NotReadyError(f"Model {self._name} is not ready: {reason}"))
+
+    def heard(self, message: link.Message) -> None:
+        """A worker's answer."""
+        self._progress = time.monotonic()
+        match message:
+            case link.Done():
+                self._answer(message)
+            case link.Dropped():
+                self._release(message.job, ExpiredError("The deadline passed before the model could run."))
+            case link.Text(content={"failed": int(number), "error": str(error)}):
+                log.error("run failed", model=self._name, job=number, error=error)
+                self._release(number, LostError("The model failed on this image."))
+        self._advance()
+
+    @property
+    def waiting(self) -> int:
+        """Images that wait undecoded."""
+        return len(self._queue)
+
+    @property
+    def in_service(self) -> int:
+        """Images from the start of their decoding to the end of their run."""
+        return len(self._decoding) + len(self._decoded) + len(self._running) + len(self._suspects)
+
+    def stalled(self) -> bool:
+        """Whether the worker has had work for far too long."""
+        if not self._running or self._pace is None:
+            return False
+        patience = max(_STALLED_SECONDS, _STALLED_RUNS * self._pace.run(self._pace.max_batch))
+        return time.monotonic() - self._progress > patience
+
+    # The callers' side.
+
+    async def classify(self, data: bytes, *, client: str, deadline: float, level: int) -> Answer:
+        """Decode and run one image, whose header was checked.
+
+        Args:
+            data: an encoded image.
+            client: who shares fairly with others.
+            deadline: on the monotonic clock.
+            level: of priority: -1, 0 or 1.
+
+        Raises:
+            ServiceError: refused, undecodable, expired or lost.
+        """
+        if self._pace is None:
+            raise NotReadyError(f"Model {self._name} is not ready.")
+        if self._poison and hashlib.sha256(data).digest() in self._poison:
+            raise InvalidRequestError("This image has ended two workers and is not tried again.")
+        job = self._admit(data, client, deadline, level)
+        self._advance()
+        try:
+            return await job.answer
+        except asyncio.CancelledError:
+            self._abandon(job)
+            raise
+
+    def _admit(self, data: bytes, client: str, deadline: float, level: int) -> ImageJob:
+        assert self._pace is not None
+        now = time.monotonic()
+        self._numbers += 1
+        job = ImageJob(
+            number=self._numbers,
+            client=client,
+            deadline=deadline,
+            latest_start=self._policy.latest_start(now, deadline),
+            key=self._policy.key(now, deadline, level),
+            size=len(data),
+            data=data,
+            answer=self._loop.create_future(),
+        )
+        try:
+            gave_way = self._queue.admit(job, now, self._pace, self.in_service)
+        except RefusedError as refused:
+            raise _overloaded("It cannot be answered in time", refused.wait) from None
+        for other in gave_way:
+            _fail(other, _overloaded("It gave way to a client with fewer images waiting", self._pace.interval))
+        return job
+
+    def _abandon(self, job: ImageJob) -> None:
+        self._queue.discard(job)
+        if job.number in self._running and self._send:
+            self._send(link.Cancel(job.number))
+
+    # In between.
+
+    def _advance(self) -> None:
+        """Hand over what is decoded, and decode as far ahead as there are credits."""
+        self._hand_over()
+        now = time.monotonic()
+        while self._pace and self.in_service < self._credits:
+            job, late = self._queue.pop(now, self._pace, idle=self.in_service == 0)
+            for other in late:
+                _fail(other, _overloaded("It can no longer be answered in time", self._pace.wait(len(self._queue))))
+            if job is None:
+                break
+            assert isinstance(job, ImageJob)
+            job.slot = self._free.pop()
+            self._decoding.add(job)
+            future = self._decoders.submit(self._decode, job)
+            future.add_done_callback(
+                lambda done, job=job: self._loop.call_soon_threadsafe(self._finish_decode, job, done)
+            )
+
+    def _decode(self, job: ImageJob) -> None:
+        spec = self._spec
+        job.decode_started = time.monotonic()
+        images.decode(job.data, self._slots.images[job.slot], resize=spec.resize, interpolation=spec.interpolation)
+        job.decode_ended = time.monotonic()
+
+    def _decoded_in_thread(self, job: ImageJob, done: Future[None]) -> None:
+        self._loop.call_soon_threadsafe(self._finish_decode, job, done)
+
+    def _finish_decode(self, job: ImageJob, done: Future[None]) -> None:
+        self._decoding.discard(job)
+        error = done.exception()
+        if error or job.cancelled or self._pace is None:
+            self._free.append(job.slot)
+        if isinstance(error, images.ImageError):
+            _fail(job, InvalidRequestError(str(error)))
+        elif error:
+            log.error("decoding failed", model=self._name, error=repr(error))
+            _fail(job, LostError("The image could not be decoded."))
+        elif self._pace is None:
+            _fail(job, NotReadyError(f"Model {self._name} is not ready."))
+        elif not job.cancelled:
+            self._pace.observe_decode(job.decode_ended - job.decode_started)
+            self._decoded.append(job)
+        self._advance()
+
+    def _hand_over(self) -> None:
+        if self._quarantine and self._send:
+            if self._running:
+                return
+            if self._suspects:
+                self._run(self._suspects.popleft())
+                return
+            self._quarantine = False
+        while self._decoded and self._send:
+            self._run(self._decoded.popleft())
+
+    def _run(self, job: ImageJob) -> None:
+        assert self._send and self._pace
+        if not self._running:
+            self._progress = time.monotonic()
+        alone = not (self._running or self._decoded or self._decoding or len(self._queue))
+        self._running[job.number] = job
+        job.runs += 1
+        latest_start = job.deadline - self._pace.run(1) if self._running else job.deadline
+        self._send(link.Run(job.number, job.slot, job.key, latest_start, alone))
+
+    def _answer(self, done: link.Done) -> None:
+        assert self._pace and self._metrics
+        job = self._running.pop(done.job, None)
+        if done.first:
+            self._pace.observe_run(done.batch, done.ended - done.started, done.alone)
+            self._metrics.batch.observe(done.batch)
+        if job is None:
+            return
+        self.answered += 1
+        self._metrics.images.inc()
+        logits = self._slots.logits[job.slot].copy()
+        self._free.append(job.slot)
+        if not job.answer.done():
+            job.answer.set_result(
+                Answer(logits, job.decode_started, job.decode_ended, done.started, done.ended, done.batch)
+            )
+
+    def _release(self, number: int, error: ServiceError) -> None:
+        if job := self._running.pop(number, None):
+            self._free.append(job.slot)
+            _fail(job, error)
+
+    def _condemn(self, job: ImageJob) -> None:
+        digest = hashlib.sha256(job.data)
+        log.error("image ended two workers", model=self._name, sha256=digest.hexdigest(), bytes=len(job.data))
+        self._poison[digest.digest()] = None
+        if len(self._poison) > _POISON_REMEMBERED:
+            del self._poison[next(iter(self._poison))]
+        self._free.append(job.slot)
+        _fail(job, LostError("This image has ended two workers and is not tried again."))
+
+
+def _fail(job: Job, error: ServiceError) -> None:
+    assert isinstance(job, ImageJob)
+    job.cancelled = True
+    if not job.answer.done():
+        job.answer.set_exception(error)
+
+
+def _overloaded(what: str, wait: float) -> OverloadedError:
+    return OverloadedError(f"{what}: the service is busy; try again in {wait:.2f} s or allow more time.", wait)
+
+
+def measured_pace(content: dict[str, Any], decoders: int) -> Pace:
+    """The pace that a worker measured when it loaded, from its message."""
+    plan, measured = content["plan"], content["measured"]
+    return Pace(
+        lanes=plan["lanes"],
+        max_batch=plan["max_batch"],
+        runs={int(size): seconds for size, seconds in measured["runs"].items()},
+        alone=measured["alone"],
+        decode=_FIRST_DECODE,
+        decoders=decoders,
+    )

@@ -1,0 +1,67 @@
+"""The gRPC port: the classifier, health and reflection, every RPC observed."""
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from resserve.errors import ResServeError
+from resserve.v1 import classifier_pb2, classifier_pb2_grpc
+from service.metrics import Metrics
+from service.rpc.classifier import Classifier
+from service.rpc.observed import Observed
+
+SERVICE = classifier_pb2.DESCRIPTOR.services_by_name["Classifier"].full_name
+
+# Three images of the largest size allowed, so that one over it gets a sentence and not a broken call.
+MAX_MESSAGE_BYTES = 64 * 2**20
+
+_OPTIONS = (
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    # Without this a second server on the same port would start and take half of the calls.
+    ("grpc.so_reuseport", 0),
+)
+
+
+class GrpcServer:
+    """The port and the health of what is behind it.
+
+    Attributes:
+        port: that is listened on.
+    """
+
+    def __init__(self, classifier: Classifier, metrics: Metrics, host: str, port: int) -> None:
+        """Take the port; nothing is answered before `start`.
+
+        Raises:
+            ResServeError: the port is taken, or the host is not an address of this machine.
+        """
+        self._server = grpc.aio.server(interceptors=[Observed(metrics)], options=_OPTIONS)
+        classifier_pb2_grpc.add_ClassifierServicer_to_server(classifier, self._server)
+        self._health = health.aio.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
+        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        try:
+            self.port: int = self._server.add_insecure_port(address)
+        except RuntimeError:
+            raise ResServeError(
+                f"Port {port} on {host} cannot be listened on: it is in use, perhaps by another `resserve serve`, or "
+                f"{host} is not an address of this machine; choose another with --port or --host."
+            ) from None
+
+    async def start(self) -> None:
+        """Answer from now on. Alive is not ready: only health's "" says SERVING."""
+        await self.set_health(SERVICE, False)
+        await self.set_health("", True)
+        await self._server.start()
+
+    async def set_health(self, service: str, serving: bool) -> None:
+        """Tell those who check or watch `service`."""
+        status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
+        await self._health.set(service, status)
+
+    async def stop(self, grace: float) -> None:
+        """Say NOT_SERVING, refuse new calls, and wait up to `grace` seconds for those accepted."""
+        await self._health.enter_graceful_shutdown()
+        await self._server.stop(grace)

@@ -1,0 +1,247 @@
+"""Who is served next, and who had better be told at once that they cannot be: plain data and pure functions of time.
+
+Times are seconds on one monotonic clock, handed in by the caller; nothing here reads a clock, waits, or knows gRPC.
+"""
+
+from bisect import bisect_right, insort
+from collections import Counter
+from dataclasses import dataclass, field
+from operator import attrgetter
+from typing import Literal
+
+Order = Literal["deadline", "arrival"]
+
+# A level of priority is worth this many seconds of deadline. Within a level the order is by deadline alone, and as
+# keys never change while those of newcomers grow, no level can be overtaken for ever.
+PRIORITY_SECONDS = 1.0
+
+# A run ten times slower than the last ones is believed after a handful of runs.
+_LEARNING_RATE = 0.3
+
+
+@dataclass(eq=False, slots=True, kw_only=True)
+class Job:
+    """One image that waits.
+
+    Attributes:
+        number: unique, growing.
+        client: who gets a fair share: a connection.
+        size: bytes that it holds while it waits.
+        key: the order of service, lowest first; equal keys in order of `number`.
+        latest_start: predictions beyond this refuse the job at admission.
+        deadline: nothing is started that would end after this.
+    """
+
+    number: int
+    client: str
+    deadline: float
+    latest_start: float
+    key: float
+    size: int = 0
+    cancelled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How jobs are ordered and how long they may wait.
+
+    Attributes:
+        order: earliest deadline first, or first come first served.
+        wait_share: the part of its time a job may spend waiting. Under overload a job that may wait until the last
+            moment waits until the last moment; at half, answers come in half the time at the same throughput.
+        max_bytes: encoded images that may wait, together: a bound on memory, not on time.
+    """
+
+    order: Order = "deadline"
+    wait_share: float = 0.5
+    max_bytes: int = 512 * 2**20
+
+    def key(self, now: float, deadline: float, level: int) -> float:
+        """The order of a job that arrives now; `level` is -1 (low), 0 or 1 (high)."""
+        return now if self.order == "arrival" else deadline - level * PRIORITY_SECONDS
+
+    def latest_start(self, now: float, deadline: float) -> float:
+        """How long a job that arrives now may be predicted to wait."""
+        return now + self.wait_share * (deadline - now)
+
+
+@dataclass(slots=True)
+class Pace:
+    """How fast one model answers, learned from its runs.
+
+    Attributes:
+        lanes: batches that run at the same time.
+        max_batch: images in a batch when many wait.
+        runs: batch size to seconds, of the lanes.
+        alone: seconds of a run that has the device to itself.
+        decode: seconds to decode one image.
+        decoders: images that decode at the same time.
+    """
+
+    lanes: int
+    max_batch: int
+    runs: dict[int, float]
+    alone: float
+    decode: float
+    decoders: int
+
+    def observe_run(self, batch: int, seconds: float, alone: bool) -> None:
+        """Learn from one run."""
+        if alone:
+            self.alone += _LEARNING_RATE * (seconds - self.alone)
+        else:
+            known = self.runs.get(batch, seconds)
+            self.runs[batch] = known + _LEARNING_RATE * (seconds - known)
+
+    def observe_decode(self, seconds: float) -> None:
+        """Learn from one decoded image."""
+        self.decode += _LEARNING_RATE * (seconds - self.decode)
+
+    def run(self, batch: int) -> float:
+        """Predicted seconds of a batch; a size not yet seen costs what the nearest known one does per image."""
+        if batch in self.runs:
+            return self.runs[batch]
+        nearest = min(self.runs, key=lambda known: abs(known - batch))
+        return self.runs[nearest] / nearest * batch
+
+    @property
+    def interval(self) -> float:
+        """Predicted seconds between two answers while work is waiting."""
+        return max(self.run(self.max_batch) / (self.max_batch * self.lanes), self.decode / self.decoders)
+
+    @property
+    def service(self) -> float:
+        """Predicted seconds from the start of decoding to the end of the run, with no wait between."""
+        return self.decode + min(self.alone, self.run(1))
+
+    def wait(self, ahead: int) -> float:
+        """Predicted seconds until a job starts that has `ahead` images before it, those in service included.
+
+        Those in service are half done on average.
+        """
+        return max(0.0, ahead - self.lanes * self.max_batch + 0.5) * self.interval
+
+
+class RefusedError(Exception):
+    """The job cannot be answered in time; `wait` is the predicted wait in seconds."""
+
+    def __init__(self, reason: Literal["deadline", "memory"], wait: float) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.wait = wait
+
+
+_order = attrgetter("key", "number")
+
+
+@dataclass(slots=True)
+class Queue:
+    """The jobs that wait undecoded."""
+
+    policy: Policy
+    _jobs: list[Job] = field(default_factory=list)
+    _waiting: Counter[str] = field(default_factory=Counter)
+    _bytes: int = 0
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def admit(self, job: Job, now: float, pace: Pace, in_service: int) -> list[Job]:
+        """Let the job wait, if it can then be answered in time and makes no other job late.
+
+        A client that has fewer jobs waiting than another takes the place of that one's last job, so that nobody can
+        fill the line for all.
+
+        Args:
+            job: with the policy's key and latest start.
+            now: the time.
+            pace: the predictions.
+            in_service: images between decoding and the end of their run.
+
+        Returns:
+            The jobs that gave way: they are out, and their callers are to be told.
+
+        Raises:
+            RefusedError: nothing was changed.
+        """
+        line, out = list(self._jobs), []
+        waiting = self._waiting.copy()
+        while (blocked := self._blocked_by(job, line, now, pace, in_service)) is not None:
+            victim = _heaviest(blocked, waiting, than=job.client)
+            if victim is None:
+                place = bisect_right(self._jobs, _order(job), key=_order)
+                raise RefusedError("deadline", pace.wait(in_service + place))
+            line.remove(victim)
+            waiting[victim.client] -= 1
+            out.append(victim)
+        if self._bytes - sum(victim.size for victim in out) + job.size > self.policy.max_bytes:
+            raise RefusedError("memory", pace.wait(in_service + len(line)))
+        for victim in out:
+            self._remove(victim)
+        insort(self._jobs, job, key=_order)
+        self._waiting[job.client] += 1
+        self._bytes += job.size
+        return out
+
+    def _blocked_by(self, job: Job, line: list[Job], now: float, pace: Pace, in_service: int) -> list[Job] | None:
+        """The jobs of which one must go before `job` can be admitted; None when it can be."""
+        place = bisect_right(line, _order(job), key=_order)
+        if now + pace.service > job.deadline:
+            # No place in the line helps. Only an idle device takes the job all the same, to learn whether the
+            # prediction still holds: otherwise one slow spell would refuse everything for ever.
+            return [] if in_service or line else None
+        if now + pace.wait(in_service + place) > job.latest_start:
+            return line[:place]
+        for index in range(place, len(line)):
+            latest = line[index].latest_start
+            if now + pace.wait(in_service + index) <= latest < now + pace.wait(in_service + index + 1):
+                return line[: index + 1]
+        return None
+
+    def pop(self, now: float, pace: Pace, *, idle: bool) -> tuple[Job | None, list[Job]]:
+        """Take the next job that can still end in time, and those before it that cannot.
+
+        An idle device takes what has not expired, however slow it is predicted to be.
+        """
+        late: list[Job] = []
+        while self._jobs:
+            job = self._jobs[0]
+            self._remove(job)
+            if job.cancelled:
+                continue
+            if now < job.deadline and (idle or now + pace.service <= job.deadline):
+                return job, late
+            late.append(job)
+        return None, late
+
+    def discard(self, job: Job) -> None:
+        """Forget a job that nobody wants any more; one that is not waiting is only marked."""
+        job.cancelled = True
+        place = bisect_right(self._jobs, _order(job), key=_order) - 1
+        if place >= 0 and self._jobs[place] is job:
+            self._remove(job)
+
+    def drain(self) -> list[Job]:
+        """Take every job out."""
+        jobs = list(self._jobs)
+        self._jobs.clear()
+        self._waiting.clear()
+        self._bytes = 0
+        return jobs
+
+    def _remove(self, job: Job) -> None:
+        del self._jobs[bisect_right(self._jobs, _order(job), key=_order) - 1]
+        self._bytes -= job.size
+        self._waiting[job.client] -= 1
+        if not self._waiting[job.client]:
+            del self._waiting[job.client]
+
+
+def _heaviest(jobs: list[Job], waiting: Counter[str], than: str) -> Job | None:
+    """The last job of the client that has most waiting, if that is over one more than `than` has."""
+    if not jobs:
+        return None
+    client = max({job.client for job in jobs}, key=lambda name: waiting[name])
+    if client == than or waiting[client] <= waiting[than] + 1:
+        return None
+    return next(job for job in reversed(jobs) if job.client == client)

@@ -1,0 +1,64 @@
+"""Everything an operator may set: flag, else environment `RESSERVE_*`, else `resserve.toml`, else the default."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from resserve.errors import ResServeError
+
+
+class Settings(BaseSettings):
+    """The settings of `resserve serve`. Keyword arguments are the flags that were given."""
+
+    model_config = SettingsConfigDict(env_prefix="RESSERVE_", toml_file="resserve.toml", extra="forbid", frozen=True)
+
+    repository: Path = Field(Path("weights"), description="folder of the model versions")
+    model: list[str] = Field(default_factory=list, description="NAME or NAME@VERSION to serve; all by default")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: CUDA where a model runs on it")
+    host: str = Field("127.0.0.1", description="address of both ports")
+    port: int = Field(8001, ge=0, le=65535, description="gRPC; 0 takes a free one")
+    http_port: int = Field(8002, ge=0, le=65535, description="page, metrics and health; 0 takes a free one")
+    ready_file: Path | None = Field(None, description="JSON with the addresses, written once the service is ready")
+    default_deadline: float = Field(30.0, gt=0, description="seconds, for calls that bring no deadline")
+    wait_share: float = Field(0.5, gt=0, le=1, description="part of its deadline that a request may wait")
+    order: Literal["deadline", "arrival"] = Field("deadline", description="who is served first")
+    lanes: int = Field(0, ge=0, description="batches that run side by side; 0 measures")
+    max_batch: int = Field(0, ge=0, le=256, description="images in a batch; 0 measures")
+    drain_seconds: float = Field(20.0, gt=0, description="how long a stopping service finishes what it accepted")
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["auto", "console", "json"] = Field("auto", description="auto: console on a terminal, else JSON")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags before the environment before the file."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+
+def load_settings(**flags: object) -> Settings:
+    """Settings from the flags that were given and from everywhere else.
+
+    Raises:
+        ResServeError: naming the setting, the value and what is allowed.
+    """
+    try:
+        return Settings(**{name: value for name, value in flags.items() if value is not None})  # type: ignore[arg-type]
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise ResServeError(f"Setting {name} = {first['input']!r} is not allowed: {first['msg']}.") from None
+    except ValueError as error:
+        raise ResServeError(f"resserve.toml or the environment cannot be read: {error}.") from None

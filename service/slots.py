@@ -1,0 +1,47 @@
+"""Shared memory between frontends and a worker: the pixels of one image in, its logits out, one slot per image."""
+
+import mmap
+import os
+
+import numpy as np
+from numpy.typing import NDArray
+
+_ALIGNMENT = 64  # a cache line: two slots never share one
+
+
+class Slots:
+    """`count` slots in one anonymous memory file.
+
+    A memory file (memfd_create(2)) has no name: it goes with its last process, so nothing can leak, and a full
+    /dev/shm does not touch it. Pages are taken when first written, so slots that are never used cost nothing.
+
+    Attributes:
+        images: uint8 [count, height, width, 3], written by the frontend.
+        logits: float32 [count, classes], written by the worker.
+    """
+
+    def __init__(self, fd: int, count: int, height: int, width: int, classes: int) -> None:
+        """Map the memory file `fd`, which stays the caller's to close."""
+        image = height * width * 3
+        stride = _aligned(image) + _aligned(classes * 4)
+        self.fd = fd
+        self.count = count
+        self._map = mmap.mmap(fd, stride * count)
+        block = np.frombuffer(self._map, dtype=np.uint8).reshape(count, stride)
+        self.images: NDArray[np.uint8] = np.lib.stride_tricks.as_strided(
+            block, shape=(count, height, width, 3), strides=(stride, width * 3, 3, 1)
+        )
+        self.logits: NDArray[np.float32] = np.lib.stride_tricks.as_strided(
+            block[:, _aligned(image) :].view(np.float32), shape=(count, classes), strides=(stride, 4)
+        )
+
+    @classmethod
+    def create(cls, count: int, height: int, width: int, classes: int) -> "Slots":
+        """Make a new memory file, inheritable by the workers that are handed its descriptor."""
+        fd = os.memfd_create("resserve-slots", os.MFD_CLOEXEC)
+        os.ftruncate(fd, (_aligned(height * width * 3) + _aligned(classes * 4)) * count)
+        return cls(fd, count, height, width, classes)
+
+
+def _aligned(size: int) -> int:
+    return -(-size // _ALIGNMENT) * _ALIGNMENT

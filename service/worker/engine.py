@@ -1,0 +1,109 @@
+"""ONNX Runtime: a batch of images in, logits out."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from resserve.errors import ResServeError
+from service.worker.plan import Plan
+
+CPU = "CPUExecutionProvider"
+CUDA = "CUDAExecutionProvider"
+
+# cuDNN's exhaustive search would time every algorithm anew for each shape.
+_PROVIDER_OPTIONS = {CPU: {}, CUDA: {"device_id": "0", "cudnn_conv_algo_search": "HEURISTIC"}}
+
+ort.set_default_logger_severity(3)  # the optimiser warns that its file is tied to this machine; the cache's key says it
+
+
+class Engine:
+    """One model on one device; `run` may be called by several threads at once.
+
+    Attributes:
+        plan: how it is to be used.
+        provider: ONNX Runtime's name of what runs the model.
+        device: "cpu" or "cuda:0".
+        new_shapes: runs of a batch size that had not been run before.
+    """
+
+    def __init__(self, model: Path, plan: Plan, *, provider: str, optimised: bool) -> None:
+        """Load the model.
+
+        Args:
+            model: the ONNX file.
+            plan: the session for a lone job is made only when the plan has one.
+            provider: CPU or CUDA.
+            optimised: the file was written by the optimiser, which need not run again.
+
+        Raises:
+            ResServeError: the runtime does not load the model, or loads it elsewhere than asked.
+        """
+        self.plan = plan
+        self.provider = provider
+        self.device = "cuda:0" if provider == CUDA else "cpu"
+        self._lanes = _session(model, provider, threads=1, optimised=optimised)
+        # The weights of both sessions are one mapped file, so the second costs little memory.
+        self._alone = (
+            _session(model, provider, threads=plan.alone_threads, optimised=optimised) if plan.alone_threads else None
+        )
+
+    def run(self, images: NDArray[np.uint8], alone: bool = False) -> NDArray[np.float32]:
+        """Logits, float32 [N, classes], of images, uint8 [N, H, W, 3].
+
+        Raises:
+            Exception: whatever the runtime raises.
+        """
+        session = self._alone if alone and self._alone else self._lanes
+        count = len(images)
+        if padding := self.plan.padded(count) - count:
+            images = np.concatenate([images, np.zeros((padding, *images.shape[1:]), np.uint8)])
+        logits: NDArray[np.float32] = session.run(["logits"], {"images": images})[0]
+        return logits[:count]
+
+
+def _session(model: Path, provider: str, *, threads: int, optimised: bool) -> Any:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # Spinning threads would take the cores from the decoder and from the other lanes.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if optimised:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    try:
+        session = ort.InferenceSession(model, options, providers=[(provider, _PROVIDER_OPTIONS[provider])])
+    except Exception as error:
+        raise ResServeError(f"ONNX Runtime cannot load {model} on {provider}: {_first_line(error)}") from None
+    if session.get_providers()[0] != provider:
+        raise ResServeError(f"{model} was to run on {provider}, but ONNX Runtime put it elsewhere.")
+    return session
+
+
+def optimise(model: Path, provider: str, out: Path) -> None:
+    """Write the model as the runtime's optimiser leaves it, its weights beside it in a file that can be mapped.
+
+    Raises:
+        ResServeError: the runtime does not load the model.
+    """
+    options = ort.SessionOptions()
+    options.optimized_model_filepath = str(out)
+    weights = out.with_suffix(".bin").name
+    options.add_session_config_entry("session.optimized_model_external_initializers_file_name", weights)
+    options.add_session_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", "1024")
+    try:
+        ort.InferenceSession(model, options, providers=[provider])
+    except Exception as error:
+        raise ResServeError(f"ONNX Runtime cannot load {model}: {_first_line(error)}") from None
+
+
+def cuda_problem() -> str | None:
+    """Why no model can run on CUDA here; None when the runtime offers it."""
+    if CUDA in ort.get_available_providers():
+        return None
+    return "the installed onnxruntime has no CUDA provider; install resserve[gpu] in place of resserve[cpu]"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,135 @@
+"""From a version on disk to an engine that was seen to answer as PyTorch did."""
+
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from resserve.errors import ResServeError
+from resserve.golden import hold
+from service.worker import cache
+from service.worker.engine import CPU, CUDA, Engine, cuda_problem, optimise
+from service.worker.plan import CPU_BATCHES, GPU_BATCHES, Measured, Plan, cores, measure
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a worker is to load; it comes from the frontend as JSON.
+
+    Attributes:
+        directory: of the version.
+        files: name to SHA-256, of every file.
+        device: "auto", "cpu" or "cuda".
+        height, width: pixels of the input.
+        tolerance, min_agreement: bounds of the golden replay.
+        lanes, max_batch: the operator's plan; 0 leaves it to measuring.
+    """
+
+    directory: str
+    files: dict[str, str]
+    device: str
+    height: int
+    width: int
+    tolerance: float
+    min_agreement: float
+    lanes: int = 0
+    max_batch: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """An engine that is ready, and how fast it was measured to be."""
+
+    engine: Engine
+    measured: Measured
+
+
+def load(order: Order) -> Loaded:
+    """Check the digests, load the model on its device and replay the golden images there.
+
+    Raises:
+        ResServeError: a digest differs, the device is not to be had, or the answers drift.
+    """
+    with ThreadPoolExecutor(len(order.files)) as pool:
+        digests = pool.map(lambda name: _check_digest(Path(order.directory) / name, order.files[name]), order.files)
+        loaded = _on_device(order)
+        list(digests)
+    return loaded
+
+
+def _check_digest(path: Path, expected: str) -> None:
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ResServeError(f"{path} cannot be read ({error.strerror}); export the model again.") from None
+    if digest != expected:
+        raise ResServeError(f"{path} was altered: its SHA-256 is not the manifest's; export the model again.")
+
+
+def _on_device(order: Order) -> Loaded:
+    problem = cuda_problem() if order.device != "cpu" else None
+    if order.device == "cuda" and problem:
+        raise ResServeError(f"CUDA was asked for, but {problem}.")
+    if order.device == "cpu" or problem:
+        return _on_cpu(order)
+    try:
+        return _on_cuda(order)
+    except ResServeError:
+        if order.device == "cuda":
+            raise
+        return _on_cpu(order)
+
+
+def _on_cuda(order: Order) -> Loaded:
+    plan = Plan(order.lanes or 2, order.max_batch or max(GPU_BATCHES), alone_threads=0, fixed=True)
+    engine = Engine(Path(order.directory) / "model.onnx", plan, provider=CUDA, optimised=False)
+    _replay(engine, order)
+    sizes = tuple(size for size in GPU_BATCHES if size <= plan.max_batch)
+    # Measuring runs every size of batch, so no caller meets a shape the runtime has not seen.
+    return Loaded(engine, measure(engine.run, order.height, order.width, plan.lanes, sizes))
+
+
+def _on_cpu(order: Order) -> Loaded:
+    folder = cache.place(Path(order.directory), order.files["model.onnx"], CPU)
+    if cached := cache.read(folder):
+        engine = Engine(cached.model, _as_ordered(cached.plan, order), provider=CPU, optimised=True)
+        # The sealed file was replayed whole on this processor by this runtime: one image a session shows that it is
+        # the same still, and warms both.
+        _replay(engine, order, images=1)
+        return Loaded(engine, cached.measured)
+    with cache.scratch(folder) as temporary:
+        model = Path(order.directory) / "model.onnx"
+        if temporary:
+            optimise(model, CPU, temporary / cache.MODEL)
+            model = temporary / cache.MODEL
+        first = Plan(cores(), max_batch=1, alone_threads=cores() if cores() > 1 else 0)
+        engine = Engine(model, first, provider=CPU, optimised=temporary is not None)
+        _replay(engine, order)
+        measured = measure(engine.run, order.height, order.width, first.lanes, CPU_BATCHES)
+        plan = Plan(first.lanes, measured.best_batch, first.alone_threads)
+        engine.plan = _as_ordered(plan, order)
+        if temporary:
+            cache.seal(temporary, folder, plan, measured)
+    return Loaded(engine, measured)
+
+
+def _as_ordered(plan: Plan, order: Order) -> Plan:
+    return Plan(order.lanes or plan.lanes, order.max_batch or plan.max_batch, plan.alone_threads, plan.fixed)
+
+
+def _replay(engine: Engine, order: Order, images: int | None = None) -> None:
+    """Hold every session's answers on the golden images, or the first few of them, against PyTorch's."""
+    with np.load(Path(order.directory) / "golden.npz") as golden:
+        pixels, expected = golden["images"][:images], golden["logits"][:images]
+    for alone in (False, True) if engine.plan.alone_threads else (False,):
+        logits = np.concatenate([engine.run(pixels[index : index + 1], alone) for index in range(len(pixels))])
+        hold(
+            logits,
+            expected,
+            tolerance=order.tolerance,
+            min_agreement=order.min_agreement,
+            where=engine.provider,
+        )

@@ -1,0 +1,110 @@
+"""How a worker uses its device: how many batches at once, on how many threads, how large."""
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+CPU_BATCHES = (1, 2, 4)
+GPU_BATCHES = (1, 2, 4, 8, 16, 32)
+
+# A larger batch keeps everyone in it waiting longer, so it has to pay for itself.
+_WORTH = 1.05
+
+Runner = Callable[[NDArray[np.uint8], bool], NDArray[np.float32]]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Lanes run batches side by side; a job that is alone gets a session with `alone_threads` instead.
+
+    Attributes:
+        lanes: threads that each run one batch at a time.
+        max_batch: images in a batch.
+        alone_threads: threads of the session for a job that has the device to itself; 0: there is no such session.
+        fixed: batches are padded to 1, 2, 4, ... `max_batch`, each run once before the first request, so that no
+            caller waits for a shape the runtime has not seen.
+    """
+
+    lanes: int
+    max_batch: int
+    alone_threads: int
+    fixed: bool = False
+
+    @property
+    def credits(self) -> int:
+        """Images a frontend may have between decoding and the end of their run: enough that no lane waits."""
+        running = self.lanes * self.max_batch
+        return 2 * running if self.fixed else running + self.lanes + 1
+
+    def padded(self, count: int) -> int:
+        """The size of the batch in which `count` images run."""
+        return 1 << (count - 1).bit_length() if self.fixed else count
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Run times on this machine, in seconds: by batch size with all lanes busy, and of one image alone."""
+
+    runs: dict[int, float]
+    alone: float
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> "Measured":
+        """Read what `dataclasses.asdict` and JSON made of it: keys are text."""
+        return cls({int(size): float(seconds) for size, seconds in content["runs"].items()}, float(content["alone"]))
+
+    @property
+    def best_batch(self) -> int:
+        """The smallest batch size whose images per second are within 5 % of the best."""
+        least = min(seconds / size for size, seconds in self.runs.items())
+        return min(size for size, seconds in self.runs.items() if seconds / size <= least * _WORTH)
+
+
+def cores() -> int:
+    """The processors that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def measure(run: Runner, height: int, width: int, lanes: int, sizes: tuple[int, ...], repeats: int = 3) -> Measured:
+    """Time a runner: the least of `repeats` runs of each kind, as noise only ever adds.
+
+    Args:
+        run: takes images, uint8 [N, H, W, 3], and whether they have the device to themselves.
+        height: pixels.
+        width: pixels.
+        lanes: threads that run at the same time.
+        sizes: batch sizes.
+        repeats: runs of each lane and size, after one that is not counted.
+    """
+    pixels = np.random.default_rng(0).integers(0, 256, (max(sizes), height, width, 3), dtype=np.uint8)
+    runs = {size: _with_busy_lanes(run, pixels[:size], lanes, repeats) for size in sizes}
+    return Measured(runs, min(_seconds(run, pixels[:1], True) for _ in range(repeats + 1)))
+
+
+def _with_busy_lanes(run: Runner, images: NDArray[np.uint8], lanes: int, repeats: int) -> float:
+    times: list[float] = []
+    barrier = threading.Barrier(lanes)
+
+    def lane() -> None:
+        _seconds(run, images, False)
+        barrier.wait()
+        times.extend(_seconds(run, images, False) for _ in range(repeats))
+
+    threads = [threading.Thread(target=lane) for _ in range(lanes)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return min(times)
+
+
+def _seconds(run: Runner, images: NDArray[np.uint8], alone: bool) -> float:
+    start = time.monotonic()
+    run(images, alone)
+    return time.monotonic() - start
