@@ -23,7 +23,7 @@ from bench.protocol import PROTOCOLS
 # Times are seconds from the common start: due, sent, answered; code is google.rpc.Code.
 RECORD = np.dtype([("due", "f8"), ("sent", "f8"), ("done", "f8"), ("deadline", "f8"), ("code", "i4")])
 
-_CONNECT_SECONDS = 10.0
+_CONNECT_SECONDS = 5.0
 _PROGRESS_SECONDS = 0.25
 # A closed-loop caller whose request failed waits this long: refusals are cheap, and it must not become a flood of them.
 _PAUSE_AFTER_FAILURE = 0.02

@@ -64,7 +64,7 @@ def padded_jpeg(size: int, total_bytes: int) -> bytes:
 
 
 def _installed_photos() -> list[Image.Image]:
-    photos = []
+    photos: list[Image.Image] = []
     for package, names in _PHOTOS.items():
         spec = importlib.util.find_spec(package)
         if spec is None or spec.origin is None:

@@ -106,15 +106,11 @@ class Result:
         """Reasons not to trust the figures, each a sentence."""
         found = []
         if self.generator_cpu > 0.8:
-            found.append(
-                f"The generator used {self.generator_cpu:.0%} of a core and may be the bottleneck; use more --processes "
-                "or a smaller load."
-            )
+            share = f"{self.generator_cpu:.0%} of a core"
+            found.append(f"The generator used {share} and may be the bottleneck; use more --processes or a smaller load.")
         if self.open_loop and len(self.latencies) and self.lag > max(0.005, 0.1 * float(np.median(self.latencies))):
-            found.append(
-                f"The generator had too little CPU: it sent 1 % of its requests more than {self.lag * 1e3:.0f} ms late; "
-                "latencies count that."
-            )
+            late = f"more than {self.lag * 1e3:.0f} ms late"
+            found.append(f"The generator had too little CPU: it sent 1 % of its requests {late}; latencies count that.")
         if not len(self.latencies):
             found.append("No request was answered: there is no latency to report.")
         return found
