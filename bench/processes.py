@@ -29,7 +29,7 @@ class Service:
     process: subprocess.Popen[bytes]
     address: str  # of gRPC
     http: str  # http://host:port
-    ready_seconds: float  # from the spawn to the ready file
+    spawned: float  # time.monotonic() just before
 
     def pss_bytes(self) -> int:
         """The proportional set size of all its processes: shared pages are counted once in all."""
@@ -79,7 +79,7 @@ def serving(repository: Path, models: Sequence[str], environment: Mapping[str, s
             try:
                 _await_ready(process, ready, log)
                 found = json.loads(ready.read_text())
-                yield Service(process, found["grpc"], found["http"], time.monotonic() - begun)
+                yield Service(process, found["grpc"], found["http"], begun)
             finally:
                 _stop(process)
 

@@ -13,6 +13,11 @@ from bench.stats import QUANTILES, Estimate, proportion, quantile
 _NAMES = {code.value[0]: code.name for code in grpc.StatusCode}
 
 
+def in_time(records: NDArray[np.void]) -> NDArray[np.bool_]:
+    """[n] whether each request was answered within its deadline."""
+    return np.asarray((records["code"] == 0) & (records["done"] - records["due"] <= records["deadline"]))
+
+
 @dataclass(frozen=True)
 class Result:
     """Every request of one load, and what follows from them.
@@ -65,8 +70,7 @@ class Result:
     @cached_property
     def in_time(self) -> int:
         """Answers that came within their deadline."""
-        counted = self.counted
-        return int(np.count_nonzero((counted["code"] == 0) & (counted["done"] - counted["due"] <= counted["deadline"])))
+        return int(np.count_nonzero(in_time(self.counted)))
 
     @property
     def goodput(self) -> float:
@@ -107,7 +111,7 @@ class Result:
         found = []
         if self.generator_cpu > 0.8:
             share = f"{self.generator_cpu:.0%} of a core"
-            found.append(f"The generator used {share} and may be the bottleneck; use more --processes or a smaller load.")
+            found.append(f"The generator used {share} and may be the bottleneck: use more --processes or less load.")
         if self.open_loop and len(self.latencies) and self.lag > max(0.005, 0.1 * float(np.median(self.latencies))):
             late = f"more than {self.lag * 1e3:.0f} ms late"
             found.append(f"The generator had too little CPU: it sent 1 % of its requests {late}; latencies count that.")
