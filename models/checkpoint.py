@@ -1,7 +1,7 @@
 """The one file that training leaves and export reads: weights, and all that is needed to use them."""
 
 import os
-import pickle
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -55,21 +55,35 @@ class Checkpoint:
     fingerprint: str = ""
     training_state: dict[str, Any] | None = None
 
+    def __post_init__(self) -> None:
+        classes = self.arguments.get("num_classes", len(self.labels))
+        if len(self.labels) != classes:
+            raise ResServeError(
+                f"The checkpoint has {len(self.labels)} labels for a network of {classes} classes; give each class one."
+            )
+
     def build_model(self) -> nn.Module:
         """The network with these weights, on the CPU, in training mode as every new module.
 
         Raises:
             ResServeError: the architecture is unknown, or the weights are of another network.
         """
-        with torch.device("meta"):
-            model = build(self.architecture, **self.arguments)
+        # On the meta device nothing is initialised that the weights would then replace.
+        try:
+            with torch.device("meta"):
+                model = build(self.architecture, **self.arguments)
+        except TypeError:
+            raise ResServeError(
+                f"The arguments of {self.architecture} were written by another version of ResServe; "
+                "train again with this one."
+            ) from None
         model.to_empty(device="cpu")
         try:
             model.load_state_dict(self.state_dict)
         except RuntimeError as error:
-            first = str(error).splitlines()[1:2]
+            last = str(error).splitlines()[-1].strip()
             raise ResServeError(
-                f"The weights do not fit {self.architecture}: {' '.join(first).strip()} "
+                f"The weights do not fit {self.architecture}: {last[:200]} "
                 "Use the checkpoint with the architecture and arguments it was trained with."
             ) from None
         return model
@@ -84,7 +98,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         ResServeError: the file cannot be written, e.g. as the disk is full.
         pickle.UnpicklingError: the checkpoint holds more than tensors, numbers, strings and plain containers.
     """
-    # Not asdict, which would copy every tensor.
+    # dataclasses.asdict would copy every tensor.
     content = {entry.name: getattr(checkpoint, entry.name) for entry in fields(checkpoint)}
     partial = path.with_name(f".{path.name}.partial")
     try:
@@ -102,7 +116,8 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
             f"Cannot write the checkpoint {path} ({reason}); free space or choose another folder."
         ) from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink()
 
 
 def _sync(folder: Path) -> None:
@@ -124,12 +139,11 @@ def load_checkpoint(path: Path) -> Checkpoint:
         content = torch.load(path, weights_only=True, map_location="cpu")
     except OSError as error:
         raise ResServeError(f"Cannot read the checkpoint {path} ({error.strerror}).") from None
-    except pickle.UnpicklingError:
-        raise ResServeError(
-            f"{path} is not a checkpoint: it holds pickled objects, which could run code, so it was not opened."
-        ) from None
     except Exception:  # a damaged file makes the unpickler raise nearly anything
-        raise ResServeError(f"{path} is not a checkpoint, or is damaged; give a file that training wrote.") from None
+        raise ResServeError(
+            f"{path} is not a checkpoint: it is damaged, or holds pickled objects, which could run code and are "
+            "never opened; give a file that training wrote."
+        ) from None
     if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
         raise ResServeError(
             f"{path} is not a ResServe checkpoint; bare weights, as torchvision publishes them, "
