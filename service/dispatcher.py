@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -230,10 +231,7 @@ class Dispatcher:
             assert isinstance(job, ImageJob)
             job.slot = self._free.pop()
             self._decoding.add(job)
-            future = self._decoders.submit(self._decode, job)
-            future.add_done_callback(
-                lambda done, job=job: self._loop.call_soon_threadsafe(self._finish_decode, job, done)
-            )
+            self._decoders.submit(self._decode, job).add_done_callback(partial(self._decoded_in_thread, job))
 
     def _decode(self, job: ImageJob) -> None:
         spec = self._spec

@@ -1,6 +1,13 @@
 """Every series of the service: names, types, units, labels and help in one place."""
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+)
 
 # 0.5 ms to 10 s in steps of about 1.5.
 BUCKETS = (
@@ -18,6 +25,7 @@ class Metrics:
 
     def __init__(self) -> None:
         """Register everything."""
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # the text format has no use for them, and they double the series
         self.registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
 

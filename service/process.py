@@ -56,7 +56,7 @@ class WorkerProcess:
         shape = {"count": slots.count, "height": height, "width": width, "classes": slots.logits.shape[1]}
         self.send(link.Text({**order, "slots": shape}))
         self._loop.add_reader(self._channel, self._listen)
-        self._last_pong = 0.0
+        self._last_pong = time.monotonic()
         self._timer = self._loop.call_later(_PING_EVERY, self._tick)
 
     @property

@@ -85,6 +85,7 @@ class Classifier(pb_grpc.ClassifierServicer):
             async with asyncio.timeout(self._default_deadline if seconds is None else None):
                 deadline = received + (self._default_deadline if seconds is None else seconds)
                 outcomes = await self._outcomes(model, request, client, deadline)
+            code = grpc.StatusCode.OK
         except ServiceError as error:
             code = error.code
             raise
