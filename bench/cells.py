@@ -8,17 +8,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import grpc
 import numpy as np
 
 from bench.load import Plan, Target, drive
 from bench.pictures import padded_jpeg
 from bench.processes import Sampler, Service, serving
-from bench.protocol import PROTOCOLS
 from bench.reference import Reference, reference
 from bench.result import Result, in_time
 from bench.versions import STUB, STUB_SIZE, version_directory
-from resserve.errors import ResServeError
 
 Figures = dict[str, float]
 
@@ -141,25 +138,13 @@ def cold_start(bench: Bench, model: str) -> Figures:
         begun = time.monotonic()
         subprocess.run([sys.executable, "-c", "import numpy, grpc, onnxruntime"], check=True)
         imports.append(time.monotonic() - begun)
-        starts.append(first_answer(bench, model))
+        with bench.served(model) as (service, _):
+            starts.append(service.first_answer(model, bench.photos[0]))
     return {
         "ratio": float(np.median(starts) / np.median(imports)),
         "first_answer": float(np.median(starts)),
         "imports": float(np.median(imports)),
     }
-
-
-def first_answer(bench: Bench, model: str) -> float:
-    """Seconds from the spawn of the service to its first good answer."""
-    wire = PROTOCOLS["resserve"]
-    request = wire.request(bench.photos[0], model)
-    with bench.served(model) as (service, target), grpc.insecure_channel(target.address) as channel:
-        classify: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(wire.method)
-        code = wire.code(classify(request, timeout=30))
-        elapsed = time.monotonic() - service.spawned
-    if code != 0:
-        raise ResServeError(f"The first answer of {model} was an error, code {code}.")
-    return elapsed
 
 
 def memory(bench: Bench, model: str) -> Figures:

@@ -13,13 +13,16 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import grpc
 import psutil
 
+from bench.protocol import PROTOCOLS
 from resserve.errors import ResServeError
 
 RESSERVE = str(Path(sys.executable).parent / "resserve")
 _START_SECONDS = 180.0
 _STOP_SECONDS = 30.0
+_ANSWER_SECONDS = 120.0
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,23 @@ class Service:
         """User and system time of all its living processes, to the kernel's tick of 10 ms."""
         times = [process.cpu_times() for process in self._tree()]
         return sum(one.user + one.system for one in times)
+
+    def first_answer(self, model: str, image: bytes) -> float:
+        """Ask for one image, and give the seconds from the spawn to the good answer.
+
+        Raises:
+            ResServeError: the answer was an error.
+        """
+        wire = PROTOCOLS["resserve"]
+        with grpc.insecure_channel(self.address) as channel:
+            classify: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(wire.method)
+            try:
+                code = wire.code(classify(wire.request(image, model), timeout=_ANSWER_SECONDS))
+            except grpc.RpcError as error:
+                raise ResServeError(f"{model} did not give a first answer: {error.details()}") from None
+        if code != 0:
+            raise ResServeError(f"The first answer of {model} was an error, code {code}.")
+        return time.monotonic() - self.spawned
 
     def _tree(self) -> Iterator[psutil.Process]:
         root = psutil.Process(self.process.pid)

@@ -25,6 +25,7 @@ from resserve.manifest import (
     sha256_file,
     write_manifest,
 )
+from resserve.repository import scan
 
 STUB = "stub"
 STUB_SIZE = 32
@@ -43,6 +44,12 @@ class Untrained:
         """The model's name in the repository."""
         return self.architecture if self.precision == "fp32" else f"{self.architecture}-{self.precision}"
 
+    @classmethod
+    def parse(cls, text: str, size: int) -> "Untrained":
+        """`resnet50`, or `resnet50-int8` for the quantised network."""
+        architecture, _, precision = text.partition("-")
+        return cls(architecture, precision or "fp32", size)
+
 
 def version_directory(repository: Path, name: str) -> Path:
     """The newest version of a model.
@@ -50,11 +57,10 @@ def version_directory(repository: Path, name: str) -> Path:
     Raises:
         ResServeError: the repository has none.
     """
-    versions = [path for path in (repository / name).glob("[1-9]*") if (path / MANIFEST).is_file()]
-    if not versions:
-        known = sorted({path.parent.parent.name for path in repository.glob(f"*/*/{MANIFEST}")})
-        raise ResServeError(f"{repository} has no model {name}; it has: {', '.join(known) or 'none'}.")
-    return max(versions, key=lambda path: int(path.name))
+    available = scan(repository)
+    if name not in available:
+        raise ResServeError(f"{repository} has no model {name}; it has: {', '.join(available)}.")
+    return repository / name / str(available[name][-1])
 
 
 def prepare(repository: Path, wanted: Iterable[Untrained]) -> None:
