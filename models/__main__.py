@@ -48,8 +48,8 @@ def published() -> Table:
 def main() -> None:
     """Print both tables, wide enough that no cell is cut."""
     console = Console(width=200, highlight=False)
-    console.print(costs())
-    console.print(published())
+    for table in (costs(), published()):
+        console.print(table)
 
 
 if __name__ == "__main__":

@@ -83,14 +83,14 @@ def test_multiply_adds_are_half_of_torchs_flops(name: str) -> None:
 
 @pytest.mark.parametrize("name", _named("multiply_adds"))
 def test_multiply_adds_are_the_papers(name: str) -> None:
-    """With the paper's strides, counts agree with Table 1 and section 4.1 to 3 %: the paper rounds down."""
+    """With the paper's strides, counts agree with Table 1 and section 4.1 to 2 %; the paper prints two or three digits."""
     entry = models.CATALOGUE[name]
     with torch.device("meta"):
         model = models.build(name, stride_in_1x1=entry.has_bottlenecks)
 
     counted = models.count(model, 224, 224).multiply_adds
 
-    assert counted == pytest.approx(_published(name, "multiply_adds"), rel=0.03)
+    assert counted == pytest.approx(_published(name, "multiply_adds"), rel=0.02)
 
 
 def test_resnet152_needs_fewer_multiply_adds_than_vgg16() -> None:
@@ -119,5 +119,8 @@ def test_counting_leaves_the_model_alone() -> None:
 
 def test_too_small_an_image_cannot_be_counted() -> None:
     """Counting at a size that the strides leave nothing of says so."""
+    with torch.device("meta"):
+        model = models.build("vgg11", num_classes=2)
+
     with pytest.raises(ResServeError, match="An image of 31x40 pixels does not fit"):
-        models.count(models.build("vgg11", num_classes=2), 40, 31)
+        models.count(model, 40, 31)

@@ -21,7 +21,7 @@ def _count(name: str, **arguments: object) -> models.Counts:
     return models.count(model, 64, 64)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(st.data(), st.sampled_from(QUICK), st.integers(1, 3000), st.integers(1, 3))
 def test_any_size_and_any_classes(data: st.DataObject, name: str, classes: int, batch: int) -> None:
     """Every network maps [N, 3, H, W] to [N, classes] for any H and W from its smallest size on."""
@@ -35,7 +35,7 @@ def test_any_size_and_any_classes(data: st.DataObject, name: str, classes: int, 
     assert logits.shape == (batch, classes)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=15)
 @given(
     st.sampled_from(RESIDUAL),
     st.sampled_from(["A", "B", "C"]),
@@ -156,7 +156,7 @@ def test_stride_in_the_first_1x1() -> None:
 
 @pytest.mark.parametrize(
     ("name", "arguments"),
-    [("resnet18", {"shortcut": "A"}), ("resnet20", {}), ("plain20", {}), ("vgg11_bn", {}), ("alexnet", {})],
+    [("resnet18", {"shortcut": "A"}), ("resnet20", {}), ("plain20", {}), ("vgg11", {})],
 )
 def test_graphs_are_free_of_the_data(name: str, arguments: dict[str, str]) -> None:
     """A network traced with two images is one graph for any batch size, with the module's logits."""

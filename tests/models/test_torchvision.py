@@ -46,7 +46,7 @@ def test_weights_and_logits_agree(name: str) -> None:
         ours = models.build(name, num_classes=10)
     ours.load_state_dict(theirs.state_dict(), strict=True, assign=True)
     ours.eval()
-    images = torch.randn(2, 3, 96, 96)
+    images = torch.randn(2, 3, 64, 64)
 
     theirs.load_state_dict(ours.state_dict(), strict=True, assign=True)
 
