@@ -29,9 +29,13 @@ install = echo "Installing resserve[$(1)] into .venv (once)" && $(BIN)/pip insta
 	@$(call install,cpu$(,)train)
 	touch .venv/serve.stamp $@
 
+.venv/bench.stamp: $(SETUP) | $(BIN)/python
+	@$(call install,cpu$(,)train$(,)bench)
+	touch .venv/serve.stamp .venv/train.stamp $@
+
 .venv/dev.stamp: $(SETUP) | $(BIN)/python
 	@$(call install,cpu$(,)train$(,)bench$(,)dev)
-	touch .venv/serve.stamp .venv/train.stamp $@
+	touch .venv/serve.stamp .venv/train.stamp .venv/bench.stamp $@
 
 , := ,
 
@@ -51,7 +55,7 @@ weights/vgg16_bn/1/manifest.json: | .venv/train.stamp
 serve: .venv/serve.stamp $(MODELS)  ## set up, train on digits if weights/ is empty, and serve
 	@$(BIN)/resserve serve
 
-demo: .venv/train.stamp $(MODELS)  ## the same, then classify held-out pictures with both models, compare, and stop
+demo: .venv/bench.stamp $(MODELS)  ## the same, then classify held-out pictures with both models, compare, and stop
 	@$(BIN)/python -m bench.demo
 
 test: .venv/dev.stamp  ## every test but the slow proofs

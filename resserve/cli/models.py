@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -33,11 +34,7 @@ def command(
     if json_:
         print(json.dumps(rows, indent=2))
     else:
-        console = Console()
-        console.print(_table(rows))
-        for row in rows:
-            if row["reason"]:
-                console.print(f"[red]{escape(row['name'])}@{row['version']}: {escape(row['reason'])}")
+        _show(rows)
 
 
 def _in_service(target: str) -> Iterator[dict[str, Any]]:
@@ -94,30 +91,41 @@ def _in_repository(repository: Path) -> Iterator[dict[str, Any]]:
 _STATE_STYLES = {"ready": "green", "whole": "green", "loading": "yellow", "failed": "red", "broken": "red"}
 
 
-def _table(rows: list[dict[str, Any]]) -> Table:
-    table = Table()
-    for heading in ("model", "state", "network", "input", "classes", "parameters", "multiply-adds", "top-1"):
-        table.add_column(heading, justify="right" if heading in ("parameters", "multiply-adds", "top-1") else "left")
-    served = any("plan" in row for row in rows)
-    if served:
-        table.add_column("runs on")
+def _show(rows: list[dict[str, Any]]) -> None:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for heading in ("model", "state", "network", "input", "classes"):
+        table.add_column(heading)
+    for heading in ("parameters", "mult-adds", "top-1"):
+        table.add_column(heading, justify="right")
     for row in rows:
-        style = _STATE_STYLES.get(row["state"], "")
-        cells = [f"{escape(row['name'])}@{row['version']}", f"[{style}]{row['state']}[/]" if style else row["state"]]
-        cells += _figures(row) if row.get("architecture") else [""] * 6
-        if served:
-            cells.append(escape(", ".join(filter(None, (row["device"], row["provider"], row["plan"])))))
-        table.add_row(*cells)
-    return table
+        state = f"[{_STATE_STYLES.get(row['state'], 'default')}]{row['state']}"
+        table.add_row(_title(row), state, *(_figures(row) if row.get("architecture") else []))
+    console = Console()
+    console.print(table)
+    for row in rows:
+        if row["reason"]:
+            console.print(f"[red]{_title(row)}: {escape(row['reason'])}")
+        elif details := _details(row):
+            console.print(f"{_title(row)}: {escape(details)}")
+
+
+def _title(row: dict[str, Any]) -> str:
+    return escape(f"{row['name']}@{row['version']}")
 
 
 def _figures(row: dict[str, Any]) -> list[str]:
     top1 = row["metrics"].get("top1")
     return [
-        f"{row['architecture']} {row['precision']}" + ("\n[yellow]untrained" if row["untrained"] else ""),
+        f"{row['architecture']} {row['precision']}",
         "x".join(map(str, row["input"])),
         str(row["classes"]),
         count(row["parameters"]),
         count(row["multiply_adds"]),
-        "" if top1 is None else f"{top1:.1%}\n[dim]{escape(row['metrics_data'])}",
+        "[yellow]untrained" if row["untrained"] else "" if top1 is None else f"{top1:.1%}",
     ]
+
+
+def _details(row: dict[str, Any]) -> str:
+    measured = f"measured on {row['metrics_data']}" if row["metrics_data"] else ""
+    runs = f"runs on {row['device']} ({row['provider']}): {row['plan']}" if "plan" in row else ""
+    return "; ".join(filter(None, (measured, runs)))
