@@ -14,7 +14,7 @@ from rich.table import Table
 from bench.processes import Service, serving
 from bench.stats import Estimate, proportion, quantile
 from resserve.cli.figures import count, milliseconds
-from resserve.client import Client, Prediction
+from resserve.client import Client
 from resserve.errors import ClassifyError, InvalidInputError, NotFoundError, ResServeError
 from resserve.manifest import Manifest
 from resserve.repository import read_version, scan
@@ -145,14 +145,50 @@ def _check_refusals(service: Service, manifests: list[Manifest], picture: Path) 
     first = manifests[0]
     with Client(service.address) as client:
         served = {(one.model.name, one.model.version) for one in client.list_models() if one.state == "ready"}
-        expected = {(manifest.name, manifest.version) for manifest in manifests}
-        if served != expected:
-            yield f"The service says it serves {sorted(served)} and not {sorted(expected)}."
-        for name, version in expected:
+        asked = {(manifest.name, manifest.version) for manifest in manifests}
+        if served != asked:
+            yield f"The service says it serves {sorted(served)} and not {sorted(asked)}."
+        for name, version in asked:
             model = client.classify(picture, model=name, version=version).model
             if (model.name, model.version) != (name, version):
                 yield f"{model.name} version {model.version} answered for {name} version {version}."
-        wrong = (
-            ("a model that is not served", NotFoundError, picture.read_bytes(), "-".join((*served_names(served), "x")), None),
+        for what, image, model, version, expected in (
+            ("A model that is not served", picture, "not-served", None, NotFoundError),
+            ("A version that is not served", picture, first.name, first.version + 1, NotFoundError),
+            ("Text instead of a picture", b"not a picture", first.name, None, InvalidInputError),
+        ):
+            try:
+                client.classify(image, model=model, version=version)
+            except ClassifyError as error:
+                if not isinstance(error, expected):
+                    yield f"{what} should have been refused as {expected.__name__}, not: {error}"
+            else:
+                yield f"{what} was answered."
+
+
+def _table(scores: list[Score]) -> Table:
+    table = Table(title=f"{len(scores[0].latencies)} held-out digits over gRPC, one caller", title_justify="left")
+    for heading in ("model", "network"):
+        table.add_column(heading)
+    for heading in ("top-1", "95 % interval", "manifest", "p50", "p95", "parameters", "mult-adds"):
+        table.add_column(heading, justify="right")
+    for score in scores:
+        manifest, accuracy = score.manifest, score.accuracy
+        latencies = np.array(score.latencies)
+        p50, p95 = (quantile(latencies, q).value for q in (0.5, 0.95))
+        table.add_row(
+            f"{manifest.name}@{manifest.version}",
+            f"{manifest.architecture} {manifest.precision}",
+            f"[bold]{accuracy.value:.1%}",
+            f"{accuracy.low:.1%} – {accuracy.high:.1%}",
+            f"{manifest.metrics['top1']:.1%}",
+            milliseconds(p50),
+            milliseconds(p95),
+            count(manifest.parameters),
+            count(manifest.multiply_adds),
         )
-    yield from ()
+    return table
+
+
+if __name__ == "__main__":
+    main()
