@@ -147,11 +147,6 @@ class Dispatcher:
         self._advance()
 
     @property
-    def waiting(self) -> int:
-        """Images that wait undecoded."""
-        return len(self._queue)
-
-    @property
     def in_service(self) -> int:
         """Images from the start of their decoding to the end of their run."""
         return len(self._decoding) + len(self._decoded) + len(self._running) + len(self._suspects)
@@ -232,6 +227,9 @@ class Dispatcher:
             job.slot = self._free.pop()
             self._decoding.add(job)
             self._decoders.submit(self._decode, job).add_done_callback(partial(self._decoded_in_thread, job))
+        if self._metrics:
+            self._metrics.queue.set(len(self._queue))
+            self._metrics.service.set(self.in_service)
 
     def _decode(self, job: ImageJob) -> None:
         spec = self._spec

@@ -5,7 +5,6 @@ from prometheus_client import (
     Counter,
     Gauge,
     Histogram,
-    ProcessCollector,
     disable_created_metrics,
 )
 
@@ -15,7 +14,6 @@ BUCKETS = (
     0.1, 0.15, 0.225, 0.35, 0.5, 0.75, 1.1, 1.7, 2.5, 4.0, 6.0, 10.0,
 )  # fmt: skip
 STAGES = ("decode", "queue", "compute", "respond")
-STATES = ("LOADING", "READY", "FAILED")
 
 MODEL = ("model", "version", "architecture", "precision", "device")
 
@@ -27,7 +25,6 @@ class Metrics:
         """Register everything."""
         disable_created_metrics()  # type: ignore[no-untyped-call]  # the text format has no use for them, and they double the series
         self.registry = registry = CollectorRegistry()
-        ProcessCollector(registry=registry)
 
         def histogram(name: str, text: str, labels: tuple[str, ...], buckets: tuple[float, ...] = BUCKETS) -> Histogram:
             return Histogram(name, text, labels, registry=registry, buckets=buckets)
@@ -36,7 +33,7 @@ class Metrics:
             return Counter(name, text, labels, registry=registry)
 
         def gauge(name: str, text: str, labels: tuple[str, ...]) -> Gauge:
-            return Gauge(name, text, labels, registry=registry)
+            return Gauge(name, text, labels, registry=registry, multiprocess_mode="livesum")
 
         self.request = histogram("resserve_request_seconds", "Arrival to finished answer.", (*MODEL, "code"))
         self.stage = histogram("resserve_stage_seconds", "Parts of an answered request.", (*MODEL, "stage"))
@@ -48,15 +45,6 @@ class Metrics:
         self.queue = gauge("resserve_queue_images", "Images that wait to be decoded.", MODEL)
         self.service = gauge("resserve_in_service_images", "Images between decoding and the end of their run.", MODEL)
         self.restarts = counter("resserve_worker_restarts", "Workers that were replaced.", ("model", "reason"))
-        self.memory = gauge("resserve_worker_memory_bytes", "Resident memory of the worker.", MODEL)
-        self.info = gauge(
-            "resserve_model_info", "1 for each model version.", (*MODEL, "provider", "state", "untrained")
-        )
-        self.state = gauge("resserve_model_state", "1 for the state it is in.", ("model", "version", "state"))
-        self.parameters = gauge("resserve_model_parameters", "Trainable parameters.", MODEL)
-        self.multiply_adds = gauge("resserve_model_multiply_adds", "Multiply-adds per image.", MODEL)
-        self.top1 = gauge("resserve_model_top1", "Top-1 accuracy measured at training, 0 to 1.", MODEL)
-        self.new_shapes = gauge("resserve_first_seen_shapes_total", "Runs of a batch size not run before READY.", MODEL)
         rpc = ("grpc_type", "grpc_service", "grpc_method")
         self.handled = counter("grpc_server_handled", "RPCs completed, by code.", (*rpc, "grpc_code"))
         self.handling = histogram("grpc_server_handling_seconds", "RPCs from start to end, in seconds.", rpc)
@@ -75,7 +63,6 @@ class ModelMetrics:
         self.images = metrics.images.labels(**labels)
         self.queue = metrics.queue.labels(**labels)
         self.service = metrics.service.labels(**labels)
-        self.memory = metrics.memory.labels(**labels)
 
     def request(self, code: str, seconds: float) -> None:
         """Count one finished request."""

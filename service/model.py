@@ -1,21 +1,37 @@
-"""A model version as callers and operators see it: its manifest, its queue and its worker, put together."""
+"""A model version as callers see it in one frontend: its manifest, its queue, and the state its worker is in."""
 
-import os
+import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import structlog
 
 from resserve.repository import Version
 from resserve.v1 import classifier_pb2 as pb
-from service.dispatcher import Dispatcher
-from service.metrics import MODEL, STATES, Metrics, ModelMetrics
+from service import link
+from service.dispatcher import Dispatcher, measured_pace
+from service.metrics import MODEL, Metrics, ModelMetrics
 from service.scheduler import Policy
 from service.settings import Settings
 from service.slots import Slots
-from service.supervisor import Runtime, State, Supervisor, order_for
+
+log = structlog.get_logger()
+
+State = Literal["LOADING", "READY", "FAILED"]
+STATES: tuple[State, ...] = ("LOADING", "READY", "FAILED")
 
 # More than any plan has credits for. Pages are taken when a slot is first used, and the last one freed goes first.
 _SLOTS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Decoders:
+    """The threads that decode, for all models."""
+
+    pool: ThreadPoolExecutor
+    count: int
 
 
 class Model:
@@ -24,8 +40,12 @@ class Model:
     Attributes:
         name: of the model.
         version: on disk.
-        dispatcher: takes its images; None where the manifest cannot be read.
-        supervisor: likewise.
+        state: LOADING until a worker is ready, also while it is replaced; FAILED when the version was refused or its
+            workers keep ending.
+        reason: why it is not ready.
+        settled: set once it was READY or FAILED.
+        slots: shared with the worker; None where the manifest cannot be read.
+        dispatcher: takes its images; None likewise.
         metrics: once a worker was ready.
     """
 
@@ -33,48 +53,62 @@ class Model:
         self,
         version: Version,
         settings: Settings,
-        decoders: ThreadPoolExecutor,
+        decoders: Decoders,
         metrics: Metrics,
         changed: Callable[[], None],
     ) -> None:
-        """Starts loading, on the running event loop; `changed` is called whenever the state does."""
+        """`changed` is called after every change of state."""
         self.name = version.name
         self.version = version
-        self.metrics: ModelMetrics | None = None
+        self.state: State = "LOADING"
+        self.reason = ""
+        self.settled = asyncio.Event()
+        self.slots: Slots | None = None
         self.dispatcher: Dispatcher | None = None
-        self.supervisor: Supervisor | None = None
-        self._all_metrics = metrics
+        self.metrics: ModelMetrics | None = None
+        self._decoders, self._all_metrics, self._changed = decoders, metrics, changed
+        self._plan = ""
         self._served = pb.ServedModel(name=version.name, version=version.number)
         manifest = version.manifest
         if manifest is None:
+            self.move("FAILED", version.problem)
             return
         self._served.architecture, self._served.precision = manifest.architecture, manifest.precision
         self._served.untrained = manifest.untrained
-        threads = decoders._max_workers
-        slots = Slots.create(_SLOTS, manifest.input.height, manifest.input.width, len(manifest.labels))
+        self.slots = Slots.create(_SLOTS, manifest.input.height, manifest.input.width, len(manifest.labels))
         policy = Policy(settings.order, settings.wait_share)
-        self.dispatcher = Dispatcher(version.name, manifest.input, policy, slots, decoders)
-        self.supervisor = Supervisor(
-            version.name,
-            order_for(version.directory, manifest, settings.device, settings.lanes, settings.max_batch),
-            slots,
-            self.dispatcher,
-            decoders=threads,
-            bind=self._bind,
-            restarts=metrics.restarts,
-            changed=changed,
-        )
-        self.supervisor.start()
+        self.dispatcher = Dispatcher(version.name, manifest.input, policy, self.slots, decoders.pool)
 
-    @property
-    def state(self) -> State:
-        """LOADING, READY or FAILED."""
-        return self.supervisor.state if self.supervisor else "FAILED"
+    def connect(self, ready: dict[str, Any], send: Callable[[link.Message], None]) -> None:
+        """A worker is ready.
 
-    @property
-    def reason(self) -> str:
-        """Why it is not ready."""
-        return self.supervisor.reason if self.supervisor else self.version.problem
+        Args:
+            ready: what it said of itself.
+            send: takes messages to it.
+        """
+        assert self.dispatcher
+        self._served.device, self._served.provider = ready["device"], ready["provider"]
+        self._plan = _describe(ready["plan"])
+        self.metrics = ModelMetrics(self._all_metrics, self.labels)
+        self.dispatcher.connect(send, measured_pace(ready, self._decoders.count), ready["credits"], self.metrics)
+        self.move("READY", "")
+
+    def disconnect(self, reason: str) -> None:
+        """The worker has ended, and another will come."""
+        if self.dispatcher:
+            self.dispatcher.disconnect()
+        self.move("LOADING", reason)
+
+    def move(self, state: State, reason: str) -> None:
+        """Change the state."""
+        self.state, self.reason = state, reason
+        if state == "FAILED":
+            log.error("model failed", model=self.name, reason=reason)
+            if self.dispatcher:
+                self.dispatcher.fail(reason)
+        if state != "LOADING":
+            self.settled.set()
+        self._changed()
 
     @property
     def served(self) -> pb.ServedModel:
@@ -82,55 +116,31 @@ class Model:
         return self._served
 
     @property
-    def labels(self) -> list[str]:
+    def classes(self) -> list[str]:
         """Class names, in the order of the logits."""
         return self.version.manifest.labels if self.version.manifest else []
 
     @property
+    def labels(self) -> dict[str, str]:
+        """The values of the metric labels MODEL."""
+        return {name: str(getattr(self._served, "name" if name == "model" else name)) for name in MODEL}
+
+    @property
     def status(self) -> pb.ModelStatus:
         """Everything there is to say."""
-        status = pb.ModelStatus(model=self._served, state=f"MODEL_STATE_{self.state}", reason=self.reason)
+        status = pb.ModelStatus(
+            model=self._served, state=f"MODEL_STATE_{self.state}", reason=self.reason, plan=self._plan
+        )
         if manifest := self.version.manifest:
             status.parameters, status.multiply_adds = manifest.parameters, manifest.multiply_adds
             status.input_height, status.input_width = manifest.input.height, manifest.input.width
             status.labels.extend(manifest.labels)
             status.metrics.update(manifest.metrics)
             status.metrics_data = manifest.metrics_data
-        if self.supervisor and self.supervisor.runtime:
-            status.plan = self.supervisor.runtime.plan
         return status
 
-    def _bind(self, runtime: Runtime) -> ModelMetrics:
-        self._served.device, self._served.provider = runtime.device, runtime.provider
-        self.metrics = ModelMetrics(self._all_metrics, self._labels)
-        return self.metrics
 
-    @property
-    def _labels(self) -> dict[str, str]:
-        return {name: str(getattr(self._served, "name" if name == "model" else name)) for name in MODEL}
-
-    def report(self) -> None:
-        """Bring the gauges up to date, for a scrape."""
-        gauges, labels = self._all_metrics, self._labels
-        gauges.info.labels(
-            **labels, provider=self._served.provider, state=self.state, untrained=str(self._served.untrained).lower()
-        ).set(1)
-        for state in STATES:
-            gauges.state.labels(self.name, labels["version"], state).set(state == self.state)
-        if manifest := self.version.manifest:
-            gauges.parameters.labels(**labels).set(manifest.parameters)
-            gauges.multiply_adds.labels(**labels).set(manifest.multiply_adds)
-            if "top1" in manifest.metrics:
-                gauges.top1.labels(**labels).set(manifest.metrics["top1"])
-        if self.dispatcher and self.supervisor:
-            gauges.queue.labels(**labels).set(self.dispatcher.waiting)
-            gauges.service.labels(**labels).set(self.dispatcher.in_service)
-            gauges.memory.labels(**labels).set(_resident(self.supervisor.pid))
-
-
-def _resident(pid: int | None) -> int:
-    """Bytes of memory that a process holds; 0 when there is none."""
-    try:
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:
-        return 0
+def _describe(plan: dict[str, Any]) -> str:
+    alone = f", {plan['alone_threads']} threads for a lone image" if plan["alone_threads"] else ""
+    sizes = "padded batches" if plan["fixed"] else "batches"
+    return f"{plan['lanes']} lanes, {sizes} of up to {plan['max_batch']}{alone}"

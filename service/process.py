@@ -1,8 +1,9 @@
-"""A worker process and the channel to it: started, listened to, watched, ended."""
+"""A worker process: started, watched, ended."""
 
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from service import link
+from service.channel import Channel
 from service.slots import Slots
 
 # A worker that is well answers a ping within milliseconds, whatever its lanes do.
@@ -21,6 +23,7 @@ class WorkerProcess:
     """One running worker.
 
     Attributes:
+        pid: process id.
         ready: it has loaded its model; from then on it must answer pings.
     """
 
@@ -28,6 +31,7 @@ class WorkerProcess:
         self,
         order: dict[str, Any],
         slots: Slots,
+        *,
         heard: Callable[[link.Message], None],
         gone: Callable[[str], None],
         stalled: Callable[[], bool],
@@ -36,69 +40,58 @@ class WorkerProcess:
 
         Args:
             order: the fields of `service.worker.loading.Order`.
-            slots: shared with it.
+            slots: of this frontend.
             heard: called with each message.
             gone: called once, when it has ended or was ended, with the reason.
             stalled: asked every second whether its lanes hang.
         """
-        self._heard = heard
-        self._gone = gone
-        self._stalled = stalled
+        self._heard, self._gone, self._stalled = heard, gone, stalled
         self._loop = asyncio.get_running_loop()
         self.ready = False
-        self._channel, theirs = link.pair()
+        mine, theirs = link.pair()
         command = [sys.executable, "-m", "service.worker", str(theirs.fileno()), str(slots.fd)]
         self._process = subprocess.Popen(
             command, pass_fds=(theirs.fileno(), slots.fd), stdin=subprocess.DEVNULL, env=_environment()
         )
+        self.pid = self._process.pid
         theirs.close()
-        height, width = slots.images.shape[1:3]
-        shape = {"count": slots.count, "height": height, "width": width, "classes": slots.logits.shape[1]}
-        self.send(link.Text({**order, "slots": shape}))
-        self._loop.add_reader(self._channel, self._listen)
-        self._last_pong = time.monotonic()
+        self._channel = Channel(mine, self._listen, lambda: self.end("crash"))
+        self.send(link.Text({"order": order, "slots": slots.shape}))
+        self._last_pong = 0.0
         self._timer = self._loop.call_later(_PING_EVERY, self._tick)
-
-    @property
-    def pid(self) -> int:
-        """Process id."""
-        return self._process.pid
+        self._ended = False
 
     def send(self, message: link.Message) -> None:
-        """Send one message; to a worker that has just died it is lost, and `gone` follows."""
-        try:
-            self._channel.send(link.encode(message))
-        except OSError:
-            self._loop.call_soon(self.end, "crash")
+        """Send one message."""
+        self._channel.send(message)
+
+    def attach(self, end: socket.socket, slots: int, shape: dict[str, int]) -> None:
+        """Let the worker serve another frontend too.
+
+        Args:
+            end: of a socket pair whose other end that frontend has.
+            slots: the descriptor of its slots.
+            shape: of the slots.
+        """
+        self._channel.send(link.Text({"attach": shape}), (end.fileno(), slots))
 
     def end(self, reason: str) -> None:
-        """Kill it, whatever it is doing; `gone(reason)` is called if it had not gone before."""
-        if self._channel.fileno() < 0:
+        """Kill it, whatever it is doing; `gone(reason)` is called, once."""
+        if self._ended:
             return
+        self._ended = True
         self._timer.cancel()
-        self._loop.remove_reader(self._channel)
         self._channel.close()
         self._process.send_signal(signal.SIGKILL)
-        # A process is reaped as soon as its memory is returned; that may take a while and must not stop the loop.
+        # A process is reaped when its memory is returned; that takes a while, which the loop need not wait for.
         self._loop.run_in_executor(None, self._process.wait)
         self._gone(reason)
 
-    def _listen(self) -> None:
-        while self._channel.fileno() >= 0:
-            try:
-                packet = self._channel.recv(link.MAX_PACKET)
-            except BlockingIOError:
-                return
-            except OSError:
-                packet = b""
-            if not packet:
-                self.end("crash")
-                return
-            message = link.decode(packet)
-            if isinstance(message, link.Ping):
-                self._last_pong = time.monotonic()
-            else:
-                self._heard(message)
+    def _listen(self, message: link.Message) -> None:
+        if isinstance(message, link.Ping):
+            self._last_pong = time.monotonic()
+        else:
+            self._heard(message)
 
     def _tick(self) -> None:
         now = time.monotonic()
@@ -109,8 +102,7 @@ class WorkerProcess:
             return
         else:
             self.send(link.Ping(0))
-        if self._channel.fileno() >= 0:
-            self._timer = self._loop.call_later(_PING_EVERY, self._tick)
+        self._timer = self._loop.call_later(_PING_EVERY, self._tick)
 
 
 def _environment() -> dict[str, str]:

@@ -10,6 +10,7 @@ from operator import attrgetter
 from typing import Literal
 
 Order = Literal["deadline", "arrival"]
+Reason = Literal["deadline", "memory"]
 
 # A level of priority is worth this many seconds of deadline. Within a level the order is by deadline alone, and as
 # keys never change while those of newcomers grow, no level can be overtaken for ever.
@@ -125,7 +126,7 @@ class Pace:
 class RefusedError(Exception):
     """The job cannot be answered in time; `wait` is the predicted wait in seconds."""
 
-    def __init__(self, reason: Literal["deadline", "memory"], wait: float) -> None:
+    def __init__(self, reason: Reason, wait: float) -> None:
         super().__init__(reason)
         self.reason = reason
         self.wait = wait
@@ -165,17 +166,17 @@ class Queue:
             RefusedError: nothing was changed.
         """
         line, out = list(self._jobs), []
-        waiting = self._waiting.copy()
-        while (blocked := self._blocked_by(job, line, now, pace, in_service)) is not None:
-            victim = _heaviest(blocked, waiting, than=job.client)
+        waiting, held = self._waiting.copy(), self._bytes + job.size
+        while blocked := self._blocked_by(job, line, held, now, pace, in_service):
+            reason, movable = blocked
+            victim = _heaviest(movable, waiting, than=job.client)
             if victim is None:
                 place = bisect_right(self._jobs, _order(job), key=_order)
-                raise RefusedError("deadline", pace.wait(in_service + place))
+                raise RefusedError(reason, pace.wait(in_service + place))
             line.remove(victim)
             waiting[victim.client] -= 1
+            held -= victim.size
             out.append(victim)
-        if self._bytes - sum(victim.size for victim in out) + job.size > self.policy.max_bytes:
-            raise RefusedError("memory", pace.wait(in_service + len(line)))
         for victim in out:
             self._remove(victim)
         insort(self._jobs, job, key=_order)
@@ -183,20 +184,22 @@ class Queue:
         self._bytes += job.size
         return out
 
-    def _blocked_by(self, job: Job, line: list[Job], now: float, pace: Pace, in_service: int) -> list[Job] | None:
-        """The jobs of which one must go before `job` can be admitted; None when it can be."""
+    def _blocked_by(
+        self, job: Job, line: list[Job], held: int, now: float, pace: Pace, in_service: int
+    ) -> tuple[Reason, list[Job]] | None:
+        """Why `job` cannot be admitted, and the jobs of which one would have to go first; None when it can be."""
         place = bisect_right(line, _order(job), key=_order)
-        if now + pace.service > job.deadline:
+        if now + pace.service > job.deadline and (in_service or line):
             # No place in the line helps. Only an idle device takes the job all the same, to learn whether the
             # prediction still holds: otherwise one slow spell would refuse everything for ever.
-            return [] if in_service or line else None
+            return "deadline", []
         if now + pace.wait(in_service + place) > job.latest_start:
-            return line[:place]
+            return "deadline", line[:place]
         for index in range(place, len(line)):
             latest = line[index].latest_start
             if now + pace.wait(in_service + index) <= latest < now + pace.wait(in_service + index + 1):
-                return line[: index + 1]
-        return None
+                return "deadline", line[: index + 1]
+        return ("memory", line) if held > self.policy.max_bytes else None
 
     def pop(self, now: float, pace: Pace, *, idle: bool) -> tuple[Job | None, list[Job]]:
         """Take the next job that can still end in time, and those before it that cannot.

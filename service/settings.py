@@ -25,6 +25,7 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="address of both ports")
     port: int = Field(8001, ge=0, le=65535, description="gRPC; 0 takes a free one")
     http_port: int = Field(8002, ge=0, le=65535, description="page, metrics and health; 0 takes a free one")
+    frontends: int = Field(1, ge=1, le=64, description="processes that take calls and decode; one suits a CPU")
     ready_file: Path | None = Field(None, description="JSON with the addresses, written once the service is ready")
     default_deadline: float = Field(30.0, gt=0, description="seconds, for calls that bring no deadline")
     wait_share: float = Field(0.5, gt=0, le=1, description="part of its deadline that a request may wait")

@@ -35,6 +35,12 @@ class Slots:
             block[:, _aligned(image) :].view(np.float32), shape=(count, classes), strides=(stride, 4)
         )
 
+    @property
+    def shape(self) -> dict[str, int]:
+        """What the constructor needs beside the descriptor."""
+        height, width = self.images.shape[1:3]
+        return {"count": self.count, "height": height, "width": width, "classes": self.logits.shape[1]}
+
     @classmethod
     def create(cls, count: int, height: int, width: int, classes: int) -> "Slots":
         """Make a new memory file, inheritable by the workers that are handed its descriptor."""

@@ -2,98 +2,51 @@
 
 import asyncio
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import structlog
 from prometheus_client import Counter
 
-from resserve.manifest import Manifest
 from service import link
-from service.dispatcher import Dispatcher, measured_pace
-from service.metrics import ModelMetrics
+from service.model import Model
 from service.process import WorkerProcess
-from service.slots import Slots
+from service.settings import Settings
+from service.siblings import Siblings
 
 log = structlog.get_logger()
 
-State = Literal["LOADING", "READY", "FAILED"]
-
-# The first restart is at once; a worker that keeps ending waits longer each time.
+# Seconds: the first restart is at once; a worker that keeps ending waits longer each time.
 _BACKOFF = (0.0, 0.1, 0.5, 2.0, 10.0, 30.0)
 # This many ends in a row without one answered image are a crash loop: the model is not ready, though still retried.
 _CRASH_LOOP = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Runtime:
-    """What a ready worker said of itself."""
-
-    device: str
-    provider: str
-    plan: str
-
-
 class Supervisor:
-    """Owns the worker process of one model version.
+    """Owns the worker process of one model version, and tells every frontend what becomes of it."""
 
-    Attributes:
-        state: LOADING until the worker is ready, also while it is replaced; FAILED when it refused the version or
-            keeps ending.
-        reason: why it failed.
-        runtime: of the last worker that was ready.
-        settled: set once the first worker is READY or FAILED.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        order: dict[str, Any],
-        slots: Slots,
-        dispatcher: Dispatcher,
-        *,
-        decoders: int,
-        bind: Callable[[Runtime], ModelMetrics],
-        restarts: Counter,
-        changed: Callable[[], None],
-    ) -> None:
-        """Nothing runs before `start`.
+    def __init__(self, model: Model, settings: Settings, restarts: Counter, siblings: Siblings) -> None:
+        """Start a worker.
 
         Args:
-            name: the model's.
-            order: the fields of `service.worker.loading.Order`.
-            slots: shared with the worker.
-            dispatcher: is connected to each worker in turn.
-            decoders: threads that decode for this worker.
-            bind: the metrics of the model on the device that a worker says it is on.
+            model: in this frontend.
+            settings: of the service.
             restarts: counts them, by model and reason.
-            changed: called after every change of state.
+            siblings: the other frontends.
         """
-        self.name = name
-        self.state: State = "LOADING"
-        self.reason = ""
-        self.runtime: Runtime | None = None
-        self.settled = asyncio.Event()
-        self._order, self._slots, self._dispatcher = order, slots, dispatcher
-        self._decoders, self._bind, self._restarts, self._changed = decoders, bind, restarts, changed
+        self._model, self._siblings = model, siblings
+        self._order = _order(model, settings)
+        self._restarts = restarts
         self._process: WorkerProcess | None = None
         self._ends = 0
         self._answered = 0
         self._timer: asyncio.TimerHandle | None = None
         self._stopping = False
-        self._started = 0.0
+        self._start()
 
     @property
     def pid(self) -> int | None:
         """Of the worker, while there is one."""
         return self._process.pid if self._process else None
-
-    def start(self) -> None:
-        """Start a worker."""
-        self._started = time.monotonic()
-        self._process = WorkerProcess(self._order, self._slots, self._heard, self._gone, self._dispatcher.stalled)
 
     def stop(self) -> None:
         """End the worker for good."""
@@ -103,76 +56,67 @@ class Supervisor:
         if self._process:
             self._process.end("stop")
 
-    def _heard(self, message: link.Message) -> None:
-        match message:
-            case link.Text(content={"ready": dict(content)}):
-                self._ready(content)
-            case link.Text(content={"refused": str(reason)}):
-                self._stopping = True  # a version that was refused once is refused always
-                self._settle("FAILED", reason)
-            case _:
-                self._dispatcher.heard(message)
-
-    def _ready(self, content: dict[str, Any]) -> None:
-        assert self._process
-        self._process.ready = True
-        plan = content["plan"]
-        self.runtime = Runtime(content["device"], content["provider"], _describe(plan))
-        pace = measured_pace(content, self._decoders)
-        self._dispatcher.connect(self._process.send, pace, content["credits"], self._bind(self.runtime))
-        self._settle("READY", "")
-        log.info(
-            "model ready",
-            model=self.name,
-            device=self.runtime.device,
-            plan=self.runtime.plan,
-            seconds=round(time.monotonic() - self._started, 3),
+    def _start(self) -> None:
+        assert self._model.slots and self._model.dispatcher
+        self._started = time.monotonic()
+        self._process = WorkerProcess(
+            self._order,
+            self._model.slots,
+            heard=self._heard,
+            gone=self._gone,
+            stalled=self._model.dispatcher.stalled,
         )
 
-    def _settle(self, state: State, reason: str) -> None:
-        self.state, self.reason = state, reason
-        if state == "FAILED":
-            log.error("model failed", model=self.name, reason=reason)
-            self._dispatcher.fail(reason)
-        if state != "LOADING":
-            self.settled.set()
-        self._changed()
+    def _heard(self, message: link.Message) -> None:
+        assert self._process and self._model.dispatcher
+        match message:
+            case link.Text(content={"ready": dict(ready)}):
+                self._process.ready = True
+                self._model.connect(ready, self._process.send)
+                self._siblings.connect(self._model, ready, self._process)
+                seconds = round(time.monotonic() - self._started, 3)
+                log.info("model ready", model=self._model.name, seconds=seconds, plan=self._model.status.plan)
+            case link.Text(content={"refused": str(reason)}):
+                self._stopping = True  # a version that was refused once is refused always
+                self._move_to_failed(reason)
+            case _:
+                self._model.dispatcher.heard(message)
 
     def _gone(self, reason: str) -> None:
         self._process = None
         if self._stopping:
             return
-        self._dispatcher.disconnect()
-        if self._dispatcher.answered > self._answered:
+        assert self._model.dispatcher
+        if self._model.dispatcher.answered > self._answered:
             self._ends = 0
-        self._answered = self._dispatcher.answered
+        self._answered = self._model.dispatcher.answered
         self._ends += 1
-        self._restarts.labels(self.name, reason).inc()
+        self._restarts.labels(self._model.name, reason).inc()
         delay = _BACKOFF[min(self._ends, len(_BACKOFF)) - 1]
-        log.error("worker ended", model=self.name, reason=reason, restart_in=delay)
+        log.error("worker ended", model=self._model.name, reason=reason, restart_in=delay)
+        self._model.disconnect(f"its worker is being replaced ({reason}).")
+        self._siblings.move(self._model)
         if self._ends >= _CRASH_LOOP:
-            self._settle("FAILED", f"its worker ended {self._ends} times in a row ({reason}).")
-        else:
-            self._settle("LOADING", f"its worker is being replaced ({reason}).")
-        self._timer = asyncio.get_running_loop().call_later(delay, self.start)
+            self._move_to_failed(f"its worker ended {self._ends} times in a row ({reason}).")
+        self._timer = asyncio.get_running_loop().call_later(delay, self._start)
+
+    def _move_to_failed(self, reason: str) -> None:
+        self._model.move("FAILED", reason)
+        self._siblings.move(self._model)
 
 
-def _describe(plan: dict[str, Any]) -> str:
-    alone = f", {plan['alone_threads']} threads for a lone image" if plan["alone_threads"] else ""
-    sizes = "padded batches" if plan["fixed"] else "batches"
-    return f"{plan['lanes']} lanes, {sizes} of up to {plan['max_batch']}{alone}"
-
-
-def order_for(directory: Path, manifest: Manifest, device: str, lanes: int, max_batch: int) -> dict[str, Any]:
-    """The fields of `service.worker.loading.Order` for a version."""
+def _order(model: Model, settings: Settings) -> dict[str, Any]:
+    """The fields of `service.worker.loading.Order`."""
+    manifest = model.version.manifest
+    assert manifest
     return {
-        "directory": str(directory),
+        "directory": str(model.version.directory),
         "files": manifest.files,
-        "device": device,
+        "device": settings.device,
         "height": manifest.input.height,
         "width": manifest.input.width,
         "tolerance": manifest.certificate.tolerance,
         "min_agreement": manifest.certificate.min_top1_agreement,
-        "lanes": lanes,
-        "max_batch": max_batch,
+        "lanes": settings.lanes,
+        "max_batch": settings.max_batch,
     }

@@ -163,7 +163,7 @@ def _response(
         if isinstance(outcome, ServiceError):
             response.results.add(error=to_message(outcome))
         else:
-            _add_result(response, outcome, request, model.labels)
+            _add_result(response, outcome, request, model.classes)
     finished = time.monotonic()
     last = 0.0
     for outcome, result in zip(outcomes, response.results, strict=True):

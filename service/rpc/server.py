@@ -1,5 +1,7 @@
 """The gRPC port: the classifier, health and reflection, every RPC observed."""
 
+import socket
+
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
@@ -18,8 +20,6 @@ MAX_MESSAGE_BYTES = 64 * 2**20
 _OPTIONS = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-    # Without this a second server on the same port would start and take half of the calls.
-    ("grpc.so_reuseport", 0),
 )
 
 
@@ -30,13 +30,22 @@ class GrpcServer:
         port: that is listened on.
     """
 
-    def __init__(self, classifier: Classifier, metrics: Metrics, host: str, port: int) -> None:
+    def __init__(self, classifier: Classifier, metrics: Metrics, host: str, port: int, *, shared: bool) -> None:
         """Take the port; nothing is answered before `start`.
+
+        Args:
+            classifier: what answers.
+            metrics: get every RPC.
+            host: a name or address.
+            port: 0 takes a free one.
+            shared: other processes of this service listen on it too, and the kernel spreads the connections.
 
         Raises:
             ResServeError: the port is taken, or the host is not an address of this machine.
         """
-        self._server = grpc.aio.server(interceptors=[Observed(metrics)], options=_OPTIONS)
+        self._server = grpc.aio.server(
+            interceptors=[Observed(metrics)], options=(*_OPTIONS, ("grpc.so_reuseport", int(shared)))
+        )
         classifier_pb2_grpc.add_ClassifierServicer_to_server(classifier, self._server)
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
@@ -45,10 +54,7 @@ class GrpcServer:
         try:
             self.port: int = self._server.add_insecure_port(address)
         except RuntimeError:
-            raise ResServeError(
-                f"Port {port} on {host} cannot be listened on: it is in use, perhaps by another `resserve serve`, or "
-                f"{host} is not an address of this machine; choose another with --port or --host."
-            ) from None
+            raise _taken(host, port) from None
 
     async def start(self) -> None:
         """Answer from now on. Alive is not ready: only health's "" says SERVING."""
@@ -65,3 +71,25 @@ class GrpcServer:
         """Say NOT_SERVING, refuse new calls, and wait up to `grace` seconds for those accepted."""
         await self._health.enter_graceful_shutdown()
         await self._server.stop(grace)
+
+
+def check_free(host: str, port: int) -> None:
+    """Look whether anyone listens on a port that is about to be shared, which gRPC would not notice.
+
+    Raises:
+        ResServeError: someone does.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            raise _taken(host, port) from None
+
+
+def _taken(host: str, port: int) -> ResServeError:
+    return ResServeError(
+        f"Port {port} on {host} cannot be listened on: it is in use, perhaps by another `resserve serve`, or "
+        f"{host} is not an address of this machine; choose another with --port or --host."
+    )

@@ -1,45 +1,41 @@
 """`python -m service.worker CHANNEL SLOTS`: two inherited descriptors; everything else comes through the channel."""
 
-import ctypes
 import os
-import signal
 import socket
 import sys
+import threading
 from dataclasses import asdict
 
 from resserve.errors import ResServeError
 from service import link
 from service.memory import give_back, keep_heap
+from service.parent import die_with_parent
 from service.slots import Slots
-from service.worker.lanes import Lanes
+from service.worker.lanes import Frontend, Lanes
 from service.worker.loading import Loaded, Order, load
 
 
 def main() -> None:
     """Load what the frontend orders, say so, and answer until the frontend hangs up."""
-    _end_with_parent()
+    die_with_parent()
     keep_heap()
     channel = socket.socket(fileno=int(sys.argv[1]))
-    order = link.decode(channel.recv(link.MAX_PACKET))
-    assert isinstance(order, link.Text)
-    slots = order.content.pop("slots")
+    packet = channel.recv(link.MAX_PACKET)
+    if not packet:
+        return
+    first = link.decode(packet)
+    assert isinstance(first, link.Text)
     try:
-        loaded = load(Order(**order.content))
+        loaded = load(Order(**first.content["order"]))
     except ResServeError as error:
         channel.send(link.encode(link.Text({"refused": str(error)})))
         return
-    lanes = Lanes(loaded.engine, Slots(int(sys.argv[2]), **slots), channel)
+    frontend = Frontend(channel, Slots(int(sys.argv[2]), **first.content["slots"]))
+    lanes = Lanes(loaded.engine)
     give_back()
-    channel.send(link.encode(link.Text({"ready": _state(loaded)})))
-    _listen(channel, lanes)
-
-
-def _end_with_parent() -> None:
-    """Signals to the group are the frontend's to handle; its death is ours too."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    pr_set_pdeathsig = 1
-    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+    frontend.send(link.Text({"ready": _state(loaded)}))
+    _listen(frontend, lanes)
+    os._exit(0)  # lanes may be in the middle of runs that nobody waits for
 
 
 def _state(loaded: Loaded) -> dict[str, object]:
@@ -53,19 +49,25 @@ def _state(loaded: Loaded) -> dict[str, object]:
     }
 
 
-def _listen(channel: socket.socket, lanes: Lanes) -> None:
-    while packet := channel.recv(link.MAX_PACKET):
-        message = link.decode(packet)
-        match message:
-            case link.Run():
-                lanes.add(message)
-            case link.Cancel():
-                lanes.cancel(message.job)
+def _listen(frontend: Frontend, lanes: Lanes) -> None:
+    """Take a frontend's messages until it hangs up."""
+    while True:
+        packet, fds, _, _ = socket.recv_fds(frontend.channel, link.MAX_PACKET, 2)
+        if not packet:
+            break
+        match link.decode(packet):
+            case link.Run() as run:
+                lanes.add(run, frontend)
+            case link.Cancel(job):
+                lanes.cancel(job, frontend)
             case link.Ping():
-                channel.send(packet)
-            case _:
+                frontend.channel.send(packet)
+            case link.Text(content={"attach": dict(shape)}):
+                other = Frontend(socket.socket(fileno=fds[0]), Slots(fds[1], **shape))
+                threading.Thread(target=_listen, args=(other, lanes), daemon=True).start()
+            case message:
                 raise ValueError(f"a worker has no use for {message}")
-    os._exit(0)  # lanes may be in the middle of runs that nobody waits for
+    lanes.forget(frontend)
 
 
 main()

@@ -1,9 +1,12 @@
 """The scheduler beside the device: lanes that take the most urgent work and run it to the end."""
 
+import contextlib
 import heapq
+import itertools
 import socket
 import threading
 import time
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,39 +16,58 @@ from service.slots import Slots
 from service.worker.engine import Engine
 
 
+@dataclass(eq=False, slots=True)
+class Frontend:
+    """Where a job came from: the pixels are in its slots, the answer goes to its channel."""
+
+    channel: socket.socket
+    slots: Slots
+
+    def send(self, message: link.Message) -> None:
+        """Answer; a frontend that has gone misses nothing."""
+        with contextlib.suppress(OSError):
+            self.channel.send(link.encode(message))
+
+
+@dataclass(eq=False, slots=True)
+class _Job:
+    run: link.Run
+    frontend: Frontend
+    cancelled: bool = False
+
+
 class Lanes:
     """Threads that take batches from one heap. Batches form from what arrived while every lane was busy."""
 
-    def __init__(self, engine: Engine, slots: Slots, channel: socket.socket) -> None:
-        """Start the lanes.
-
-        Args:
-            engine: runs the batches.
-            slots: where the pixels are and the logits go.
-            channel: where answers are sent.
-        """
+    def __init__(self, engine: Engine) -> None:
+        """Start the lanes."""
         self._engine = engine
-        self._slots = slots
-        self._channel = channel
         self._lanes = engine.plan.lanes
         self._idle = self._lanes
-        self._heap: list[tuple[float, int, link.Run]] = []
-        self._cancelled: set[int] = set()
+        self._heap: list[tuple[float, int, _Job]] = []
+        self._arrivals = itertools.count()
         self._work = threading.Condition()
         for number in range(self._lanes):
             threading.Thread(target=self._lane, name=f"lane-{number}", daemon=True).start()
 
-    def add(self, run: link.Run) -> None:
+    def add(self, run: link.Run, frontend: Frontend) -> None:
         """Queue one image."""
         with self._work:
-            heapq.heappush(self._heap, (run.key, run.job, run))
+            heapq.heappush(self._heap, (run.key, next(self._arrivals), _Job(run, frontend)))
             self._work.notify()
 
-    def cancel(self, job: int) -> None:
+    def cancel(self, number: int, frontend: Frontend) -> None:
         """Drop a job if it has not started."""
         with self._work:
-            if any(waiting == job for _, waiting, _ in self._heap):
-                self._cancelled.add(job)
+            for _, _, job in self._heap:
+                if job.run.job == number and job.frontend is frontend:
+                    job.cancelled = True
+
+    def forget(self, frontend: Frontend) -> None:
+        """Drop all jobs of a frontend that has gone."""
+        with self._work:
+            for _, _, job in self._heap:
+                job.cancelled = job.cancelled or job.frontend is frontend
 
     def _lane(self) -> None:
         while True:
@@ -54,10 +76,10 @@ class Lanes:
             # The lane is free before anyone hears of it: a caller's next request must not find it busy.
             with self._work:
                 self._idle += 1
-            for reply in replies:
-                self._channel.send(link.encode(reply))
+            for job, reply in replies:
+                job.frontend.send(reply)
 
-    def _next(self) -> tuple[list[link.Run], bool]:
+    def _next(self) -> tuple[list[_Job], bool]:
         """Wait for work and take it: the waiting images shared out over the idle lanes, up to the largest batch."""
         with self._work:
             while True:
@@ -65,37 +87,38 @@ class Lanes:
                 if self._heap:
                     break
                 self._work.wait()
-            alone = self._idle == self._lanes and len(self._heap) == 1 and self._heap[0][2].alone
+            alone = self._idle == self._lanes and len(self._heap) == 1 and self._heap[0][2].run.alone
             share = -(-len(self._heap) // self._idle)
             self._idle -= 1
             return [heapq.heappop(self._heap)[2] for _ in range(min(share, self._engine.plan.max_batch))], alone
 
     def _drop_dead(self) -> None:
         now = time.monotonic()
-        dead = [entry for entry in self._heap if entry[1] in self._cancelled or entry[2].latest_start < now]
+        dead = [entry for entry in self._heap if entry[2].cancelled or entry[2].run.latest_start < now]
         if dead:
             self._heap = [entry for entry in self._heap if entry not in dead]
             heapq.heapify(self._heap)
-            for _, job, _ in dead:
-                self._cancelled.discard(job)
-                self._channel.send(link.encode(link.Dropped(job)))
+            for _, _, job in dead:
+                job.frontend.send(link.Dropped(job.run.job))
 
-    def _answer(self, batch: list[link.Run], alone: bool) -> list[link.Message]:
+    def _answer(self, batch: list[_Job], alone: bool) -> list[tuple[_Job, link.Message]]:
         """Run a batch; where it fails, each image by itself, so that one spoils no other."""
         started = time.monotonic()
         try:
-            logits = self._engine.run(self._pixels(batch), alone)
+            logits = self._engine.run(_pixels(batch), alone)
         except Exception as error:
             if len(batch) > 1:
-                return [reply for run in batch for reply in self._answer([run], alone=False)]
-            return [link.Text({"failed": batch[0].job, "error": str(error)})]
+                return [reply for job in batch for reply in self._answer([job], alone=False)]
+            return [(batch[0], link.Text({"failed": batch[0].run.job, "error": str(error)}))]
         ended = time.monotonic()
-        for row, run in zip(logits, batch, strict=True):
-            self._slots.logits[run.slot] = row
-        return [link.Done(run.job, len(batch), started, ended, run is batch[0], alone) for run in batch]
+        for row, job in zip(logits, batch, strict=True):
+            job.frontend.slots.logits[job.run.slot] = row
+        return [(job, link.Done(job.run.job, len(batch), started, ended, job is batch[0], alone)) for job in batch]
 
-    def _pixels(self, batch: list[link.Run]) -> NDArray[np.uint8]:
-        """Images of a batch, uint8 [N, H, W, 3]; a single one is read where it lies."""
-        if len(batch) == 1:
-            return self._slots.images[batch[0].slot : batch[0].slot + 1]
-        return self._slots.images[[run.slot for run in batch]]
+
+def _pixels(batch: list[_Job]) -> NDArray[np.uint8]:
+    """Images of a batch, uint8 [N, H, W, 3]; a single one is read where it lies."""
+    if len(batch) == 1:
+        slot = batch[0].run.slot
+        return batch[0].frontend.slots.images[slot : slot + 1]
+    return np.stack([job.frontend.slots.images[job.run.slot] for job in batch])

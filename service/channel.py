@@ -1,0 +1,59 @@
+"""A frontend's end of a worker's socket, on the event loop."""
+
+import asyncio
+import socket
+from collections.abc import Callable
+
+from service import link
+
+
+class Channel:
+    """Sends packets and hears those of the worker, until either side hangs up."""
+
+    def __init__(self, end: socket.socket, heard: Callable[[link.Message], None], closed: Callable[[], None]) -> None:
+        """Listen from now on.
+
+        Args:
+            end: non-blocking; the channel closes it.
+            heard: called with each message.
+            closed: called once when the worker has hung up; not when `close` was called first.
+        """
+        self._end, self._heard, self._closed = end, heard, closed
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(end, self._listen)
+
+    @property
+    def open(self) -> bool:
+        """Whether packets can be sent."""
+        return self._end.fileno() >= 0
+
+    def send(self, message: link.Message, fds: tuple[int, ...] = ()) -> None:
+        """Send one packet, with descriptors; to a worker that has just died it is lost, and `closed` follows."""
+        try:
+            socket.send_fds(self._end, [link.encode(message)], fds)
+        except OSError:
+            self._loop.call_soon(self._hang_up)
+
+    def close(self) -> None:
+        """Hang up."""
+        if self.open:
+            self._loop.remove_reader(self._end)
+            self._end.close()
+
+    def _hang_up(self) -> None:
+        if self.open:
+            self.close()
+            self._closed()
+
+    def _listen(self) -> None:
+        while self.open:
+            try:
+                packet = self._end.recv(link.MAX_PACKET)
+            except BlockingIOError:
+                return
+            except OSError:
+                packet = b""
+            if not packet:
+                self._hang_up()
+                return
+            self._heard(link.decode(packet))

@@ -1,0 +1,139 @@
+"""The life of the service, from the first worker to the last answer."""
+
+import asyncio
+import json
+import os
+import signal
+from typing import TYPE_CHECKING
+
+import structlog
+
+from resserve.errors import ResServeError
+from resserve.repository import Version
+from service.exposition import Exposition
+from service.frontend import Frontend
+from service.settings import Settings
+from service.siblings import Siblings
+from service.supervisor import Supervisor
+
+if TYPE_CHECKING:
+    from service.http import HttpServer
+    from service.rpc.classifier import Classifier
+
+log = structlog.get_logger()
+
+_FORCED = 130
+
+
+class Service:
+    """The first frontend, the workers, the HTTP port, and the other frontends."""
+
+    def __init__(self, settings: Settings, versions: list[Version]) -> None:
+        """Workers first: they load while this process imports and binds what it answers with."""
+        self._settings = settings
+        self._frontend = Frontend(settings, versions)
+        self._models = self._frontend.models
+        self._siblings = Siblings(settings)
+        restarts = self._frontend.metrics.restarts
+        self._supervisors = {
+            name: Supervisor(model, settings, restarts, self._siblings)
+            for name, model in self._models.items()
+            if model.dispatcher
+        }
+
+    @classmethod
+    async def run(cls, settings: Settings, versions: list[Version]) -> None:
+        """Answer until told to stop, then drain.
+
+        Raises:
+            ResServeError: nothing can be served, or a port is taken.
+        """
+        stop = _stop_signal()
+        service = cls(settings, versions)
+        try:
+            await service._answer_until(stop)
+        finally:
+            for supervisor in service._supervisors.values():
+                supervisor.stop()
+
+    async def _answer_until(self, stop: asyncio.Event) -> None:
+        settings = self._settings
+        if settings.frontends > 1:
+            from service.rpc.server import check_free
+
+            check_free(settings.host, settings.port)
+        grpc_port, classifier = await self._frontend.open(settings.port, shared=settings.frontends > 1)
+        self._siblings.listen(grpc_port)
+        http_server, http_port = self._http(classifier, grpc_port)
+        try:
+            loading = asyncio.create_task(self._loaded())
+            stopping = asyncio.create_task(stop.wait())
+            await asyncio.wait({loading, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if not stop.is_set():
+                await loading
+                self._announce(grpc_port, http_port)
+                await stopping
+        finally:
+            log.info("draining", at_most_seconds=settings.drain_seconds)
+            await asyncio.gather(self._frontend.drain(), self._siblings.drain(settings.drain_seconds))
+            await http_server.stop()
+            log.info("stopped")
+
+    def _http(self, classifier: "Classifier", grpc_port: int) -> tuple["HttpServer", int]:
+        from service import page_api
+        from service.http import HttpServer, create_app
+
+        app = create_app(
+            metrics=Exposition(self._frontend.metrics, self._models, self._worker).render,
+            health=self._health,
+            classify=lambda image, model: page_api.classify(classifier, image, model),
+            models=lambda: [page_api.describe(model) for model in self._models.values()],
+            grpc_port=grpc_port,
+        )
+        server = HttpServer(app, self._settings.host, self._settings.http_port)
+        server.start()
+        return server, server.port
+
+    async def _loaded(self) -> None:
+        """Wait until every model is READY or FAILED.
+
+        Raises:
+            ResServeError: none is ready, or one is not on the device that was asked for.
+        """
+        for model in self._models.values():
+            await model.settled.wait()
+        failed = [f"{model.name}: {model.reason}" for model in self._models.values() if model.state == "FAILED"]
+        if len(failed) == len(self._models) or (failed and self._settings.device == "cuda"):
+            raise ResServeError("No service without its models. " + " ".join(failed))
+
+    def _announce(self, grpc_port: int, http_port: int) -> None:
+        host = self._settings.host
+        addresses = {"grpc": f"{host}:{grpc_port}", "http": f"http://{host}:{http_port}", "pid": os.getpid()}
+        ready = [model.name for model in self._models.values() if model.state == "READY"]
+        log.info("serving", models=ready, **addresses)
+        if path := self._settings.ready_file:
+            temporary = path.with_name(f".{path.name}.tmp")
+            temporary.write_text(json.dumps(addresses))
+            temporary.replace(path)
+
+    def _worker(self, name: str) -> int | None:
+        return self._supervisors[name].pid if name in self._supervisors else None
+
+    def _health(self) -> dict[str, object]:
+        states = {name: {"state": model.state, "reason": model.reason} for name, model in self._models.items()}
+        return {"ready": self._frontend.ready, "models": states}
+
+
+def _stop_signal() -> asyncio.Event:
+    """Set by the first SIGTERM or SIGINT; the second does not wait for anyone."""
+    stop = asyncio.Event()
+
+    def handle() -> None:
+        if stop.is_set():
+            os._exit(_FORCED)
+        stop.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, handle)
+    return stop

@@ -1,0 +1,13 @@
+"""A child process of the service: it lives and dies with its parent, which alone handles signals."""
+
+import ctypes
+import signal
+
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+
+
+def die_with_parent() -> None:
+    """Leave SIGINT and SIGTERM, which reach the whole group, to the parent; its death is ours too."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

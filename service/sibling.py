@@ -1,0 +1,72 @@
+"""`python -m service.sibling CONTROL`: one more frontend on the port of another process, which owns the workers."""
+
+import asyncio
+import json
+import os
+import socket
+import sys
+from typing import Any
+
+from service import link, logs
+from service.channel import Channel
+from service.frontend import Frontend
+from service.memory import keep_heap
+from service.model import Model
+from service.parent import die_with_parent
+from service.repository import find
+from service.settings import Settings
+
+
+def main() -> None:
+    """Answer until the first frontend says drain, or hangs up."""
+    die_with_parent()
+    keep_heap()
+    control = socket.socket(fileno=int(sys.argv[1]))
+    settings = Settings(**json.loads(control.recv(link.MAX_PACKET))["settings"])
+    logs.configure(settings.log_level, settings.log_format)
+    asyncio.run(_run(settings, control))
+
+
+class _Sibling:
+    def __init__(self, settings: Settings, control: socket.socket) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._frontend = Frontend(settings, find(settings.repository, settings.model))
+        self._control = control
+        self._port: asyncio.Future[int] = self._loop.create_future()
+        self._drain = asyncio.Event()
+        control.setblocking(False)
+        self._loop.add_reader(control, self._listen)
+        slots = {name: model.slots.fd for name, model in self._frontend.models.items() if model.slots}
+        socket.send_fds(control, [json.dumps({"slots": list(slots)}).encode()], list(slots.values()))
+
+    async def run(self) -> None:
+        await self._frontend.open(await self._port, shared=True)
+        await self._drain.wait()
+        await self._frontend.drain()
+
+    def _listen(self) -> None:
+        packet, fds, _, _ = socket.recv_fds(self._control, link.MAX_PACKET, 1)
+        if not packet:
+            os._exit(1)  # the first frontend has ended, and the workers with it
+        match json.loads(packet):
+            case {"port": int(port)}:
+                self._port.set_result(port)
+            case {"drain": True}:
+                self._drain.set()
+            case {"model": str(name), "ready": dict(ready)}:
+                self._connect(self._frontend.models[name], ready, socket.socket(fileno=fds[0]))
+            case {"model": str(name), "state": "FAILED" | "LOADING" as state, "reason": str(reason)}:
+                self._frontend.models[name].move(state, reason)
+
+    def _connect(self, model: Model, ready: dict[str, Any], end: socket.socket) -> None:
+        assert model.dispatcher
+        end.setblocking(False)
+        channel = Channel(end, model.dispatcher.heard, lambda: model.disconnect("its worker is being replaced."))
+        model.connect(ready, channel.send)
+
+
+async def _run(settings: Settings, control: socket.socket) -> None:
+    await _Sibling(settings, control).run()
+
+
+main()

@@ -1,0 +1,147 @@
+"""More frontends on the same port: processes of their own that share the workers of the first.
+
+The first frontend owns the workers and the HTTP port. Over a socket pair it hands every other one a channel to each
+worker that is ready, and tells it what state each model is in.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+
+from service import link
+from service.model import Model
+from service.process import WorkerProcess
+from service.settings import Settings
+
+log = structlog.get_logger()
+
+_RESTART_SECONDS = 0.5
+_MOST_MODELS = 250  # Linux passes no more descriptors in one message
+
+
+class Siblings:
+    """The other frontends, as the first sees them. One that ends is replaced."""
+
+    def __init__(self, settings: Settings) -> None:
+        """On the running event loop; nothing is started before `listen`."""
+        self._settings = settings
+        self._frontends: list[_Sibling] = []
+        self._port = 0
+        self._stopping = False
+        self._states: dict[str, dict[str, Any]] = {}
+        self._workers: dict[str, tuple[Model, dict[str, Any], WorkerProcess]] = {}
+
+    def listen(self, port: int) -> None:
+        """Start them on the port that the first has taken."""
+        self._port = port
+        for _ in range(self._settings.frontends - 1):
+            self._start()
+
+    def connect(self, model: Model, ready: dict[str, Any], worker: WorkerProcess) -> None:
+        """A worker is ready for all."""
+        self._states.pop(model.name, None)
+        self._workers[model.name] = (model, ready, worker)
+        for frontend in self._frontends:
+            frontend.connect(model, ready, worker)
+
+    def move(self, model: Model) -> None:
+        """A model is no longer ready."""
+        self._workers.pop(model.name, None)
+        self._states[model.name] = {"model": model.name, "state": model.state, "reason": model.reason}
+        for frontend in self._frontends:
+            frontend.tell(self._states[model.name])
+
+    async def drain(self, seconds: float) -> None:
+        """Let them finish what they accepted, and end those that do not in time."""
+        self._stopping = True
+        for frontend in self._frontends:
+            frontend.tell({"drain": True})
+        await asyncio.gather(*(frontend.ended(seconds) for frontend in self._frontends))
+
+    def _start(self) -> None:
+        self._frontends.append(_Sibling(self._settings, self._greet, self._replace))
+
+    def _greet(self, frontend: "_Sibling") -> None:
+        """A new one has its slots: it is told everything."""
+        for state in self._states.values():
+            frontend.tell(state)
+        for worker in self._workers.values():
+            frontend.connect(*worker)
+        frontend.tell({"port": self._port})
+
+    def _replace(self, frontend: "_Sibling") -> None:
+        if not self._stopping:
+            log.error("frontend ended", pid=frontend.pid)
+            self._frontends.remove(frontend)
+            asyncio.get_running_loop().call_later(_RESTART_SECONDS, self._start)
+
+
+class _Sibling:
+    """One other frontend."""
+
+    def __init__(
+        self, settings: Settings, greet: Callable[["_Sibling"], None], gone: Callable[["_Sibling"], None]
+    ) -> None:
+        self._greet, self._gone = greet, gone
+        self._loop = asyncio.get_running_loop()
+        self._control, theirs = link.pair()
+        command = [sys.executable, "-m", "service.sibling", str(theirs.fileno())]
+        self._process = subprocess.Popen(command, pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL)
+        theirs.close()
+        self.pid = self._process.pid
+        self._slots: dict[str, int] = {}  # model to the descriptor of this frontend's slots
+        self._loop.add_reader(self._control, self._listen)
+        self.tell({"settings": settings.model_dump(mode="json")})
+
+    def tell(self, content: dict[str, Any], fds: tuple[int, ...] = ()) -> None:
+        """Send a message; one that has just ended misses nothing."""
+        try:
+            socket.send_fds(self._control, [json.dumps(content).encode()], fds)
+        except OSError as error:
+            log.warning("frontend does not listen", pid=self.pid, error=str(error))
+
+    def connect(self, model: Model, ready: dict[str, Any], worker: WorkerProcess) -> None:
+        """Give it a channel of its own to a worker."""
+        if model.name in self._slots:
+            assert model.slots
+            mine, theirs = link.pair()
+            worker.attach(theirs, self._slots[model.name], model.slots.shape)
+            self.tell({"model": model.name, "ready": ready}, (mine.fileno(),))
+            mine.close()
+            theirs.close()
+
+    async def ended(self, seconds: float) -> None:
+        """Wait for its end, or make it."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            await self._loop.run_in_executor(None, self._process.wait, seconds)
+        self._process.kill()
+
+    def _listen(self) -> None:
+        try:
+            packet, fds, _, _ = socket.recv_fds(self._control, link.MAX_PACKET, _MOST_MODELS)
+        except BlockingIOError:
+            return
+        except OSError:
+            packet, fds = b"", []
+        if packet:
+            self._slots = dict(zip(json.loads(packet)["slots"], fds, strict=True))
+            self._greet(self)
+        else:
+            self._end()
+
+    def _end(self) -> None:
+        self._loop.remove_reader(self._control)
+        self._control.close()
+        self._process.kill()
+        self._loop.run_in_executor(None, self._process.wait)
+        for fd in self._slots.values():
+            os.close(fd)
+        self._gone(self)
