@@ -38,7 +38,8 @@ class Objective:
         return float((result.latencies <= self.seconds).sum()) / len(result.counted)
 
     def __str__(self) -> str:
-        return f"p{self.q * 100:g}={self.seconds * 1e3:g}ms"
+        time = f"{self.seconds:g}s" if self.seconds >= 1 else f"{self.seconds * 1e3:g}ms"
+        return f"p{self.q * 100:g}={time}"
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,7 @@ def _pareto(found: Found) -> Chart:
             y=[right["value"] * 100],
             mode="markers+text",
             text=[model["name"]],
-            textposition="top center",
+            textposition="top right",
             name=model["name"],
             showlegend=False,
             marker={"size": 12, "color": _colour(model, found)},
@@ -170,7 +170,7 @@ def _work(found: Found) -> Chart:
             y=[latency["value"] * 1e3],
             mode="markers+text",
             text=[model["name"]],
-            textposition="top center",
+            textposition="top right",
             name=model["name"],
             showlegend=False,
             error_y=_errors([latency], 1e3),
@@ -197,6 +197,7 @@ def _figure(x_title: str, y_title: str) -> go.Figure:
         font={"family": "system-ui, sans-serif", "size": 14},
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
         paper_bgcolor="rgba(0,0,0,0)",
+        modebar_bgcolor="rgba(0,0,0,0)",
     )
     return figure
 

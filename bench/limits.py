@@ -66,7 +66,7 @@ class Row:
         """Whether the median keeps the bar; None where there is none."""
         if self.bar is None:
             return None
-        return estimate.value <= self.bar if self.most else estimate.value >= self.bar
+        return bool(estimate.value <= self.bar if self.most else estimate.value >= self.bar)
 
 
 def _ratio_rows(cell: str, what: str, bars: dict[int, float]) -> list[Row]:

@@ -1,6 +1,7 @@
 """A comparison for people: a terminal table, and one HTML file that needs nothing else."""
 
 import json
+from collections.abc import Callable
 from html import escape
 from pathlib import Path
 from string import Template
@@ -16,6 +17,7 @@ from bench.machine import sentence
 _PAGE = Template((Path(__file__).parent / "report.template.html").read_text())
 
 Model = dict[str, Any]
+Cell = tuple[str, str]  # a figure, and its spread or nothing
 
 
 def write_report(directory: Path, found: dict[str, Any]) -> Path:
@@ -86,63 +88,72 @@ def _method(found: dict[str, Any]) -> str:
 
 
 def comparison_table(found: dict[str, Any]) -> Table:
-    """The figures in the terminal, the ratio to the baseline in front."""
-    shown = Table(title=f"Against {found['baseline']}, medians of {found['rounds']} rounds", title_justify="left")
-    for column, _ in _COLUMNS:
-        shown.add_column(column.format(**found), justify="left" if column == "model" else "right")
+    """The figures in the terminal, the ratios to the baseline first; a model a column."""
+    shown = Table(title=f"Medians of {found['rounds']} rounds, with the lowest and the highest", title_justify="left")
+    shown.add_column("")
     for model in found["models"]:
-        shown.add_row(*(cell(model, found).replace(" [", "\n[dim]\\[") for _, cell in _COLUMNS))
+        shown.add_column(f"{model['name']}\n[dim]{model['precision']}", justify="right")
+    for heading, figure in _ROWS:
+        cells = [figure(model, found) for model in found["models"]]
+        shown.add_row(
+            heading.format(**found), *(f"{value}\n[dim]{spread}" if spread else value for value, spread in cells)
+        )
     return shown
 
 
 def _html_table(found: dict[str, Any]) -> str:
-    head = "".join(f"<th>{escape(column.format(**found))}</th>" for column, _ in _COLUMNS)
+    head = "".join(f"<th>{escape(m['name'])}<small>{escape(m['precision'])}</small></th>" for m in found["models"])
     rows = []
-    for model in found["models"]:
-        cells = (escape(cell(model, found)).replace(" [", "<small>[").replace("]", "]</small>") for _, cell in _COLUMNS)
-        rows.append("<tr>" + "".join(f"<td>{text}</td>" for text in cells) + "</tr>")
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+    for heading, figure in _ROWS:
+        cells = "".join(
+            f"<td>{escape(value)}<small>{escape(spread)}</small></td>"
+            for value, spread in (figure(model, found) for model in found["models"])
+        )
+        rows.append(f"<tr><th>{escape(heading.format(**found))}</th>{cells}</tr>")
+    return f"<table><thead><tr><th></th>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
 
 
-def _spread(model: Model, key: str, scale: float = 1.0, digits: int = 2) -> str:
+def _number(model: Model, key: str, scale: float = 1.0, digits: int = 2) -> Cell:
     figure = model["figures"].get(key)
     if figure is None:
-        return "–"
+        return "–", ""
     value, low, high = (figure[name] * scale for name in ("value", "low", "high"))
-    return f"{value:.{digits}f} [{low:.{digits}f} – {high:.{digits}f}]"
+    return f"{value:,.{digits}f}", f"{low:,.{digits}f} – {high:,.{digits}f}"
 
 
-def _duration(model: Model, key: str) -> str:
+def _duration(model: Model, key: str) -> Cell:
     value, low, high = (milliseconds(model["figures"][key][name]) for name in ("value", "low", "high"))
-    return f"{value} [{low} – {high}]"
+    return value, f"{low} – {high}"
 
 
-def _accuracy(model: Model) -> str:
+def _accuracy(model: Model) -> Cell:
     found = model["accuracy"]
     if found is None:
-        return "untrained" if model["untrained"] else "–"
-    return f"{found['value']:.2%} [{found['low']:.2%} – {found['high']:.2%}]"
+        return ("untrained" if model["untrained"] else "–"), ""
+    return f"{found['value']:.2%}", f"{found['low']:.2%} – {found['high']:.2%}"
 
 
-def _own_ratio(model: Model, found: dict[str, Any]) -> str:
-    ratio = charts.counted_ratio(model, found)
+def _multiply_adds_ratio(model: Model, found: dict[str, Any]) -> Cell:
     paper = charts.paper_ratio(model, found)
-    return f"{ratio:.2f} [paper {paper:.2f}]" if paper else f"{ratio:.2f}"
+    return f"{charts.counted_ratio(model, found):.2f}", f"paper: {paper:.2f}" if paper else ""
 
 
-_COLUMNS = [
-    ("model", lambda model, _: f"{model['name']} [{model['precision']}]"),
-    ("time of {baseline}", lambda model, _: _spread(model, "latency_ratio")),
-    ("multiply-adds of {baseline}", _own_ratio),
-    ("one caller, p50", lambda model, _: _duration(model, "latency_p50")),
-    ("p99", lambda model, _: _duration(model, "latency_p99")),
-    ("images/s", lambda model, _: _spread(model, "throughput")),
-    ("in time/s ({objective})", lambda model, _: _spread(model, "goodput")),
-    ("accuracy", lambda model, _: _accuracy(model)),
-    ("multiply-adds", lambda model, _: f"{model['multiply_adds'] / 1e9:.2f} G"),
-    ("parameters", lambda model, _: f"{model['parameters'] / 1e6:.2f} M"),
-    ("file", lambda model, _: f"{model['file_bytes'] / 1e6:.1f} MB"),
-    ("memory, MB", lambda model, _: _spread(model, "pss_highest", 1e-6, 0)),
-    ("cold start", lambda model, _: _duration(model, "cold_start")),
-    ("J/image", lambda model, _: _spread(model, "joules_per_image")),
+# What each row shows: its heading, filled in from the comparison, and a figure with its spread.
+_ROWS: list[tuple[str, Callable[[Model, dict[str, Any]], Cell]]] = [
+    ("time for one image, of {baseline}", lambda model, _: _number(model, "latency_ratio")),
+    ("multiply-adds, of {baseline}", _multiply_adds_ratio),
+    ("images/s at saturation, of {baseline}", lambda model, _: _number(model, "throughput_ratio")),
+    ("latency, one caller, p50", lambda model, _: _duration(model, "latency_p50")),
+    ("latency, one caller, p99", lambda model, _: _duration(model, "latency_p99")),
+    ("images/s at saturation", lambda model, _: _number(model, "throughput")),
+    ("answers/s in time, {objective}", lambda model, _: _number(model, "goodput")),
+    ("share in time at that load, %", lambda model, _: _number(model, "within_objective", 100, 1)),
+    ("top-1 accuracy", lambda model, _: _accuracy(model)),
+    ("multiply-adds", lambda model, _: (f"{model['multiply_adds'] / 1e9:.2f} G", "")),
+    ("parameters", lambda model, _: (f"{model['parameters'] / 1e6:.2f} M", "")),
+    ("model file", lambda model, _: (f"{model['file_bytes'] / 1e6:.1f} MB", "")),
+    ("memory idle (PSS), MB", lambda model, _: _number(model, "pss_idle", 1e-6, 0)),
+    ("memory at saturation (PSS), MB", lambda model, _: _number(model, "pss_highest", 1e-6, 0)),
+    ("spawn to first answer", lambda model, _: _duration(model, "cold_start")),
+    ("energy, J/image", lambda model, _: _number(model, "joules_per_image")),
 ]

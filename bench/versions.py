@@ -79,16 +79,16 @@ def prepare(repository: Path, wanted: Iterable[Untrained]) -> None:
             raise ResServeError(f"`{' '.join(command)}` failed: {ended.stderr.strip()}")
 
 
-def write_stub(repository: Path) -> Path:
+def write_stub(repository: Path, name: str = STUB) -> Path:
     """A certified version of a network of almost no work, the mean colour times a matrix: the price of all else.
 
     Returns:
         Its folder; the one that is there, where there is one.
     """
-    directory = repository / STUB / "1"
+    directory = repository / name / "1"
     if (directory / MANIFEST).is_file():
         return directory
-    partial = repository / f".{STUB}.partial"
+    partial = repository / f".{name}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     rng = np.random.default_rng(0)
@@ -97,7 +97,7 @@ def write_stub(repository: Path) -> Path:
     golden = (images.mean(axis=(1, 2), dtype=np.float64) @ weights).astype(np.float32)
     _write_graph(partial / MODEL, weights)
     np.savez(partial / GOLDEN, images=images, logits=golden)
-    write_manifest(partial, _stub_manifest(partial, images, golden))
+    write_manifest(partial, _stub_manifest(partial, name, images, golden))
     directory.parent.mkdir(exist_ok=True)
     partial.rename(directory)
     return directory
@@ -122,7 +122,7 @@ def _write_graph(path: Path, weights: np.ndarray) -> None:
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), path)
 
 
-def _stub_manifest(directory: Path, images: np.ndarray, golden: np.ndarray) -> Manifest:
+def _stub_manifest(directory: Path, name: str, images: np.ndarray, golden: np.ndarray) -> Manifest:
     session = ort.InferenceSession(str(directory / MODEL), providers=["CPUExecutionProvider"])
     entries = []
     for batch in (1, 8):
@@ -134,7 +134,7 @@ def _stub_manifest(directory: Path, images: np.ndarray, golden: np.ndarray) -> M
             )
         )
     return Manifest(
-        name=STUB,
+        name=name,
         version=1,
         architecture=STUB,
         precision="fp32",
