@@ -83,7 +83,7 @@ def test_multiply_adds_are_half_of_torchs_flops(name: str) -> None:
 
 @pytest.mark.parametrize("name", _named("multiply_adds"))
 def test_multiply_adds_are_the_papers(name: str) -> None:
-    """With the paper's strides, counts agree with Table 1 and section 4.1 to 2 %; the paper prints two or three digits."""
+    """With the paper's strides, counts agree to 2 % with the two or three digits that the paper prints."""
     entry = models.CATALOGUE[name]
     with torch.device("meta"):
         model = models.build(name, stride_in_1x1=entry.has_bottlenecks)
