@@ -61,17 +61,16 @@ def _as_json(photo: Path, answer: "Prediction | ClassifyError") -> dict[str, Any
 
 
 def _show(photos: Sequence[Path], answers: "Sequence[Prediction | ClassifyError]") -> None:
-    console = Console()
+    console = Console(highlight=False)
     for photo, answer in zip(photos, answers, strict=True):
+        title = f"[bold]{escape(str(photo))}[/]"
         if isinstance(answer, Exception):
-            console.print(f"[bold]{escape(str(photo))}[/]  [red]{escape(str(answer))}")
+            console.print(f"{title}  [red]{escape(str(answer))}", soft_wrap=True)
             continue
         model, timings = answer.model, answer.timings
         untrained = "  [yellow]untrained: random weights[/]" if model.untrained else ""
-        console.print(
-            f"[bold]{escape(str(photo))}[/]  {escape(model.name)}@{model.version}, {model.architecture} "
-            f"{model.precision} on {model.device}{untrained}"
-        )
+        runs = f"{model.name}@{model.version}, {model.architecture} {model.precision} on {model.device}"
+        console.print(f"{title}  {escape(runs)}{untrained}", soft_wrap=True)
         table = Table.grid(padding=(0, 2))
         for label in answer.labels:
             bar = Bar(1.0, 0.0, label.probability, width=30, color="green")
@@ -80,5 +79,6 @@ def _show(photos: Sequence[Path], answers: "Sequence[Prediction | ClassifyError]
         console.print(
             f"[dim]decode {milliseconds(timings.decode)} + queue {milliseconds(timings.queue)} + compute "
             f"{milliseconds(timings.compute)} (batch of {answer.batch_size}) + respond "
-            f"{milliseconds(timings.respond)} = {milliseconds(timings.total)}"
+            f"{milliseconds(timings.respond)} = {milliseconds(timings.total)}",
+            soft_wrap=True,
         )

@@ -31,6 +31,6 @@ def command(
         table = Table.grid(padding=(0, 2))
         for finding in findings:
             table.add_row(_SIGNS[finding.state], f"[bold]{escape(finding.subject)}", escape(finding.detail))
-        Console().print(table)
+        Console(highlight=False).print(table)
     if any(finding.state == "problem" for finding in findings):
         raise typer.Exit(1)

@@ -95,18 +95,18 @@ def _show(rows: list[dict[str, Any]]) -> None:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for heading in ("model", "state", "network", "input", "classes"):
         table.add_column(heading)
-    for heading in ("parameters", "mult-adds", "top-1"):
+    for heading in ("params", "mult-adds", "top-1"):
         table.add_column(heading, justify="right")
     for row in rows:
         state = f"[{_STATE_STYLES.get(row['state'], 'default')}]{row['state']}"
         table.add_row(_title(row), state, *(_figures(row) if row.get("architecture") else []))
-    console = Console()
+    console = Console(highlight=False)
     console.print(table)
     for row in rows:
         if row["reason"]:
-            console.print(f"[red]{_title(row)}: {escape(row['reason'])}")
+            console.print(f"[red]{_title(row)}: {escape(row['reason'])}", soft_wrap=True)
         elif details := _details(row):
-            console.print(f"{_title(row)}: {escape(details)}")
+            console.print(f"{_title(row)}: {escape(details)}", soft_wrap=True)
 
 
 def _title(row: dict[str, Any]) -> str:
