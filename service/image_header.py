@@ -20,6 +20,7 @@ _MAX_EXIF_BYTES = (
 _MAX_JPEG_MARKERS = 1000
 _MAX_JPEG_JUNK = 2**16  # bytes between segments
 _MAX_JPEG_WORK = 10**9  # pixels times scans: libjpeg works through all pixels once per scan; encoders write about 10
+_USUAL_JPEG_SCANS = 20
 _MAX_PNG_CHUNKS = 2**16
 _MAX_GIF_BLOCKS = 4096  # before the first picture; a comment grows by copying
 _MAX_TIFF_TAGS = 500
@@ -106,7 +107,7 @@ def _jpeg_segments(data: bytes) -> list[tuple[int, int, int]]:
 
 
 def may_be_turned(jpeg: bytes) -> bool:
-    """Whether there is a segment that could hold an orientation."""
+    """Whether a JPEG has a segment that could hold an orientation."""
     return any(marker == _APP1 for marker, _, _ in _jpeg_segments(jpeg))
 
 
@@ -118,7 +119,7 @@ def _jpeg_size(data: bytes) -> tuple[int, int]:
     height, width, _, _ = simplejpeg.decode_jpeg_header(data, strict=False)
     _, start, _ = segments[-1]
     scans = data.count(b"\xff\xda", start - 4) if progressive or data[start] < components else 1
-    if scans * width * height > _MAX_JPEG_WORK:
+    if scans > max(_USUAL_JPEG_SCANS, _MAX_JPEG_WORK // (width * height)):
         raise ImageError(f"The JPEG image has {scans} scans, too many for {width} x {height} pixels; save it again.")
     return width, height
 

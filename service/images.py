@@ -84,22 +84,31 @@ def decode(
 
 
 def _load(data: bytes, header: Header, max_pixels: int) -> _Pixels:
-    """The pixels the right way up: RGB as an array where a JPEG allows it, else an image in whatever mode."""
+    """The pixels the right way up, in whatever mode; an array is RGB."""
     if header.format == "JPEG":
-        try:
-            pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, "RGB")
-        except ValueError:  # CMYK, or something out of order, which is Pillow's to judge
-            pass
-        else:
-            if not may_be_turned(data):
-                return pixels
-            return _upright(Image.fromarray(pixels), JpegImagePlugin.JpegImageFile(io.BytesIO(data)))
+        pixels = _load_jpeg(data)
+        if pixels is not None:
+            return pixels
     image = FORMATS[header.format].open(io.BytesIO(data))
     if image.width * image.height > max_pixels:
         # A GIF's frame may be larger than its screen.
         raise TooLargeError(f"The image has {image.width} x {image.height} pixels; only {max_pixels:,} are accepted.")
     image.load()
     return _upright(image, image)
+
+
+def _load_jpeg(data: bytes) -> _Pixels | None:
+    """RGB without Pillow's copies; None for what is Pillow's to judge: CMYK, and data that is not all in order."""
+    try:
+        *_, colorspace, _ = simplejpeg.decode_jpeg_header(data)
+        if colorspace in ("CMYK", "YCCK"):
+            return None
+        pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, "RGB")
+    except ValueError:
+        return None
+    if not may_be_turned(data):
+        return pixels
+    return _upright(Image.fromarray(pixels), JpegImagePlugin.JpegImageFile(io.BytesIO(data)))
 
 
 def _upright(image: Image.Image, described: Image.Image) -> Image.Image:
