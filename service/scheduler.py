@@ -4,7 +4,7 @@ Times are seconds on one monotonic clock, handed in by the caller; nothing here 
 """
 
 from bisect import bisect_right, insort
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Literal
@@ -15,6 +15,9 @@ Reason = Literal["deadline", "memory"]
 # A level of priority is worth this many seconds of deadline. Within a level the order is by deadline alone, and as
 # keys never change while those of newcomers grow, no level can be overtaken for ever.
 PRIORITY_SECONDS = 1.0
+
+# Jobs taken that count as a client's load: who has just been served a lot is not to push aside who waits.
+_REMEMBERED = 256
 
 # A run ten times slower than the last ones is believed after a handful of runs.
 _LEARNING_RATE = 0.3
@@ -141,7 +144,8 @@ class Queue:
 
     policy: Policy
     _jobs: list[Job] = field(default_factory=list)
-    _waiting: Counter[str] = field(default_factory=Counter)
+    _load: Counter[str] = field(default_factory=Counter)  # of a client: its jobs that wait or are among the last taken
+    _taken: deque[str] = field(default_factory=deque)
     _bytes: int = 0
 
     def __len__(self) -> int:
@@ -150,7 +154,7 @@ class Queue:
     def admit(self, job: Job, now: float, pace: Pace, in_service: int) -> list[Job]:
         """Let the job wait, if it can then be answered in time and makes no other job late.
 
-        A client that has fewer jobs waiting than another takes the place of that one's last job, so that nobody can
+        A client that has had and asks for less than another takes the place of that one's last job, so that nobody can
         fill the line for all.
 
         Args:
@@ -166,21 +170,21 @@ class Queue:
             RefusedError: nothing was changed.
         """
         line, out = list(self._jobs), []
-        waiting, held = self._waiting.copy(), self._bytes + job.size
+        load, held = self._load.copy(), self._bytes + job.size
         while blocked := self._blocked_by(job, line, held, now, pace, in_service):
             reason, movable = blocked
-            victim = _heaviest(movable, waiting, than=job.client)
+            victim = _heaviest(movable, load, than=job.client)
             if victim is None:
                 place = bisect_right(self._jobs, _order(job), key=_order)
                 raise RefusedError(reason, pace.wait(in_service + place))
             line.remove(victim)
-            waiting[victim.client] -= 1
+            load[victim.client] -= 1
             held -= victim.size
             out.append(victim)
         for victim in out:
             self._remove(victim)
         insort(self._jobs, job, key=_order)
-        self._waiting[job.client] += 1
+        self._load[job.client] += 1
         self._bytes += job.size
         return out
 
@@ -189,15 +193,15 @@ class Queue:
     ) -> tuple[Reason, list[Job]] | None:
         """Why `job` cannot be admitted, and the jobs of which one would have to go first; None when it can be."""
         place = bisect_right(line, _order(job), key=_order)
-        if now + pace.service > job.deadline and (in_service or line):
-            # No place in the line helps. Only an idle device takes the job all the same, to learn whether the
-            # prediction still holds: otherwise one slow spell would refuse everything for ever.
-            return "deadline", []
-        if now + pace.wait(in_service + place) > job.latest_start:
-            return "deadline", line[:place]
+        # Only an idle device takes the job however long it is predicted to take, to learn whether that still holds:
+        # otherwise one slow spell would refuse everything for ever.
+        if (in_service or line) and now + pace.wait(in_service + place) > _limit(job, pace):
+            return "deadline", line[:place] if now + pace.service <= job.deadline else []
         for index in range(place, len(line)):
-            latest = line[index].latest_start
-            if now + pace.wait(in_service + index) <= latest < now + pace.wait(in_service + index + 1):
+            other, starts = line[index], now + pace.wait(in_service + index)
+            # One that has slipped behind its limit, as predictions do, is overtaken only when it is lost anyway.
+            lost = starts + pace.service > other.deadline
+            if not lost and now + pace.wait(in_service + index + 1) > _limit(other, pace):
                 return "deadline", line[: index + 1]
         return ("memory", line) if held > self.policy.max_bytes else None
 
@@ -210,9 +214,11 @@ class Queue:
         while self._jobs:
             job = self._jobs[0]
             self._remove(job)
-            if job.cancelled:
-                continue
             if now < job.deadline and (idle or now + pace.service <= job.deadline):
+                self._load[job.client] += 1
+                self._taken.append(job.client)
+                if len(self._taken) > _REMEMBERED:
+                    self._lighten(self._taken.popleft())
                 return job, late
             late.append(job)
         return None, late
@@ -227,24 +233,31 @@ class Queue:
     def drain(self) -> list[Job]:
         """Take every job out."""
         jobs = list(self._jobs)
-        self._jobs.clear()
-        self._waiting.clear()
-        self._bytes = 0
+        for job in jobs:
+            self._remove(job)
         return jobs
 
     def _remove(self, job: Job) -> None:
         del self._jobs[bisect_right(self._jobs, _order(job), key=_order) - 1]
         self._bytes -= job.size
-        self._waiting[job.client] -= 1
-        if not self._waiting[job.client]:
-            del self._waiting[job.client]
+        self._lighten(job.client)
+
+    def _lighten(self, client: str) -> None:
+        self._load[client] -= 1
+        if not self._load[client]:
+            del self._load[client]
 
 
-def _heaviest(jobs: list[Job], waiting: Counter[str], than: str) -> Job | None:
-    """The last job of the client that has most waiting, if that is over one more than `than` has."""
+def _limit(job: Job, pace: Pace) -> float:
+    """When the job has to start."""
+    return min(job.latest_start, job.deadline - pace.service)
+
+
+def _heaviest(jobs: list[Job], load: Counter[str], than: str) -> Job | None:
+    """The last job of the client that has the highest load, if that is over one more than that of `than`."""
     if not jobs:
         return None
-    client = max({job.client for job in jobs}, key=lambda name: waiting[name])
-    if client == than or waiting[client] <= waiting[than] + 1:
+    client = max({job.client for job in jobs}, key=lambda name: load[name])
+    if client == than or load[client] <= load[than] + 1:
         return None
     return next(job for job in reversed(jobs) if job.client == client)
