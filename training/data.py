@@ -1,0 +1,164 @@
+"""What to train on: a folder of images, one folder a class, with a held-out part."""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from resserve.errors import ResServeError
+from training import digits
+from training.images import read_rgb
+
+EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".gif"})
+HELD_OUT = 0.2  # of each class, where the data has no held-out part of its own
+
+
+class Sample(NamedTuple):
+    """One image file and the index of its class."""
+
+    path: Path
+    label: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageData:
+    """Images to train on and images to judge by.
+
+    Attributes:
+        labels: the classes' names, sorted; a sample's label is an index into them.
+        train: at least one sample of every class.
+        held_out: at least one sample.
+        description: of the held-out part, for people.
+        fingerprint: SHA-256 over both parts' file names, classes and sizes in bytes, as 64 hex digits.
+        mirrored: whether a picture's mirror image is as good a picture of its class.
+    """
+
+    labels: list[str]
+    train: list[Sample]
+    held_out: list[Sample]
+    description: str
+    fingerprint: str
+    mirrored: bool = True
+
+
+def open_data(source: str, *, seed: int) -> ImageData:
+    """List the images of a folder, or of scikit-learn's digits when `source` is "digits".
+
+    A folder holds `train/<class>/*` and `val/<class>/*` or `test/<class>/*` (val before test, where it has both). A
+    folder with `train/` alone, or with the classes themselves, is split: a fifth of each class is held out.
+
+    Args:
+        source: path of the folder, or "digits".
+        seed: of the split, where the data has none.
+
+    Raises:
+        ResServeError: no such folder, fewer than two classes, a class without images, or a held-out class that is
+            not in the training part.
+    """
+    root = digits.materialise() if source == digits.NAME else Path(source)
+    if not root.is_dir():
+        raise ResServeError(f'There is no folder {root}; name a folder of images, or "{digits.NAME}".')
+    train_root = root / "train" if (root / "train").is_dir() else root
+    labels = _classes(train_root)
+    train = _samples(train_root, labels)
+    held_out_root = next((root / part for part in ("val", "test") if (root / part).is_dir()), None)
+    if held_out_root and train_root != root:
+        _check_held_out_classes(_classes(held_out_root, at_least=1), labels, held_out_root)
+        held_out = _samples(held_out_root, labels)
+        description = f"{len(held_out)} images of {held_out_root}"
+    else:
+        train, held_out = _split(train, classes=len(labels), seed=seed)
+        description = f"{len(held_out)} images of {train_root}, held out with seed {seed}"
+    return ImageData(
+        labels=labels,
+        train=train,
+        held_out=held_out,
+        description=description,
+        fingerprint=_fingerprint(root, train, held_out),
+        mirrored=source != digits.NAME,
+    )
+
+
+def check_images(samples: list[Sample]) -> Iterator[int]:
+    """Decode every image once, yielding how many were read so far.
+
+    Raises:
+        ResServeError: at the end, when some cannot be read; it says how many, and names the first.
+    """
+    broken: list[str] = []
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for done, fault in enumerate(pool.map(_fault, samples, chunksize=1), start=1):
+            if fault:
+                broken.append(fault)
+            yield done
+    if broken:
+        raise ResServeError(
+            f"{len(broken)} of {len(samples)} images cannot be read; replace or remove them, first {broken[0]}."
+        )
+
+
+def _fault(sample: Sample) -> str | None:
+    try:
+        read_rgb(sample.path)
+    except ResServeError as error:
+        return str(error).removesuffix(".")
+    return None
+
+
+def _classes(folder: Path, at_least: int = 2) -> list[str]:
+    names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    if len(names) < at_least:
+        held = f"only the class {names[0]}" if names else "no folders"
+        raise ResServeError(
+            f"{folder} holds {held}; training needs a folder of images for each of at least two classes."
+        )
+    return names
+
+
+def _samples(folder: Path, labels: list[str]) -> list[Sample]:
+    samples: list[Sample] = []
+    for index, label in enumerate(labels):
+        if not (folder / label).is_dir():
+            continue
+        paths = sorted(path for path in (folder / label).rglob("*") if path.suffix.lower() in EXTENSIONS)
+        if not paths:
+            raise ResServeError(f"The class folder {folder / label} holds no images; add some, or remove the folder.")
+        samples.extend(Sample(path, index) for path in paths)
+    return samples
+
+
+def _check_held_out_classes(held_out: list[str], labels: list[str], folder: Path) -> None:
+    unknown = [name for name in held_out if name not in labels]
+    if unknown:
+        raise ResServeError(
+            f"{folder} holds the class {unknown[0]}, which no training image has; give both parts the same classes."
+        )
+
+
+def _split(samples: list[Sample], *, classes: int, seed: int) -> tuple[list[Sample], list[Sample]]:
+    """Hold out a fifth of each class, at least one image and never all."""
+    generator = torch.Generator().manual_seed(seed)
+    train: list[Sample] = []
+    held_out: list[Sample] = []
+    for label in range(classes):
+        members = [sample for sample in samples if sample.label == label]
+        order = torch.randperm(len(members), generator=generator).tolist()
+        cut = min(max(1, round(len(members) * HELD_OUT)), len(members) - 1)
+        held_out.extend(members[i] for i in sorted(order[:cut]))
+        train.extend(members[i] for i in sorted(order[cut:]))
+    if not held_out:
+        raise ResServeError("Every class has a single image, which leaves none to hold out; add images.")
+    return train, held_out
+
+
+def _fingerprint(root: Path, train: list[Sample], held_out: list[Sample]) -> str:
+    digest = hashlib.sha256()
+    for part, samples in (("train", train), ("held out", held_out)):
+        for path, label in samples:
+            digest.update(f"{part}\0{path.relative_to(root)}\0{label}\0{path.stat().st_size}\n".encode())
+    return digest.hexdigest()
