@@ -1,4 +1,4 @@
-"""The heap: kept between images, given back on request."""
+"""The heap: kept between images."""
 
 import ctypes
 import subprocess
@@ -6,37 +6,32 @@ import sys
 
 import pytest
 
-_DECODE = """
-import resource, sys, threading
-import numpy as np
-from service import images
-from service.memory import keep_heap
+from service.memory import give_back
+from tests.service import faults
+from tests.service.pictures import PHOTOS, encode, photo
 
-def decode(times):
-    for _ in range(times):
-        images.decode(data, out, resize=256)
-
-if sys.argv[1] == "keep":
-    keep_heap()
-data = open(sys.argv[2], "rb").read()
-out = np.zeros((224, 224, 3), np.uint8)
-for times in (5, 20):
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    thread = threading.Thread(target=decode, args=(times,))
-    thread.start()
-    thread.join()
-print((resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) / times)
-"""
+glibc = pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="the C library has no mallopt")
 
 
-@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="the C library has no mallopt")
-def test_kept_heap_does_not_fault():
-    """With the heap kept, decoding another photograph touches few new pages; without, hundreds each."""
-    from tests.service.pictures import PHOTOS
+@glibc
+def test_a_kept_heap_does_not_fault(tmp_path):
+    """With the heap kept, decoding the same photographs again touches few new pages; without, many times as many."""
+    paths = [tmp_path / "small.jpg", tmp_path / "large.jpg"]  # of one size alone, glibc adapts
+    for path, size in zip(paths, [(500, 375), (1200, 900)], strict=True):
+        path.write_bytes(encode(photo(size), "JPEG"))
 
-    faults = {
-        choice: float(subprocess.check_output([sys.executable, "-c", _DECODE, choice, str(PHOTOS[0])]))
+    kept, default = (
+        float(subprocess.check_output([sys.executable, faults.__file__, choice, *paths]).split()[0])
         for choice in ("keep", "default")
-    }
+    )
 
-    assert faults["keep"] < faults["default"] / 4
+    assert kept < default / 4
+
+
+def test_giving_back_is_harmless():
+    """Free memory goes back to the system, used memory stays as it was."""
+    used = PHOTOS[0].read_bytes()
+
+    give_back()
+
+    assert used == PHOTOS[0].read_bytes()
