@@ -54,7 +54,11 @@ class Question:
     data: Path | None = None  # labelled pictures, for accuracy
     rounds: int = 3
     seconds: float = 10.0  # that each load counts
-    warmup: float = 2.0  # before each
+
+    @property
+    def warmup(self) -> float:
+        """Seconds before a load counts."""
+        return min(2.0, self.seconds / 2)
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,7 @@ def html(found: dict[str, Any]) -> str:
         table=_html_table(found),
         machine=escape(sentence(found["machine"])),
         method=escape(_method(found)),
-        data=json.dumps(found).replace("</", "<\\/"),
+        data=json.dumps(found).replace("<", "\\u003c"),
     )
 
 
