@@ -64,7 +64,11 @@ class Service:
             check_free(settings.host, settings.port)
         grpc_port, classifier = await self._frontend.open(settings.port, shared=settings.frontends > 1)
         self._siblings.listen(grpc_port)
-        http_server, http_port = self._http(classifier, grpc_port)
+        try:
+            http_server, http_port = self._http(classifier, grpc_port)
+        except ResServeError:
+            await asyncio.gather(self._frontend.drain(), self._siblings.drain(settings.drain_seconds))
+            raise
         try:
             loading = asyncio.create_task(self._loaded())
             stopping = asyncio.create_task(stop.wait())

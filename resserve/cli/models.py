@@ -95,7 +95,7 @@ def _show(rows: list[dict[str, Any]]) -> None:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for heading in ("model", "state", "network", "input", "classes"):
         table.add_column(heading)
-    for heading in ("params", "mult-adds", "top-1"):
+    for heading in ("params", "multiply adds", "top-1"):
         table.add_column(heading, justify="right")
     for row in rows:
         state = f"[{_STATE_STYLES.get(row['state'], 'default')}]{row['state']}"
