@@ -1,190 +1,177 @@
-"""`resserve` as a user runs it: real processes, from an export to an answer and a clean end."""
+"""`resserve` and the Python client as a user has them: real processes, certified models, known answers."""
 
+import asyncio
+import io
 import json
-import os
-import signal
 import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
-from skimage import data
 
-RESSERVE = str(Path(sys.executable).with_name("resserve"))
-SECONDS = 120
+from resserve.client import AsyncClient, Client, Prediction
+from resserve.errors import InvalidInputError, NotFoundError
+from tests.serving import RESSERVE, Golden, Server, environment, refuse
 
 
-def resserve(*arguments: object, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+def resserve(*arguments: object, cwd: Path, **settings: str) -> subprocess.CompletedProcess[str]:
     """Run a verb to its end."""
     return subprocess.run(
         [RESSERVE, *map(str, arguments)],
         cwd=cwd,
-        env=os.environ | environment,
+        env=environment(**settings),
         capture_output=True,
         text=True,
-        timeout=SECONDS,
+        timeout=120,
     )
 
 
-@dataclass
-class Running:
-    """A `resserve serve` that said it is ready."""
-
-    process: subprocess.Popen[str]
-    target: str
-    http: str
-    pid: int
+def pixels(png: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(png)))
 
 
-Serve = Callable[..., Running]
+@pytest.fixture
+def photos(tmp_path: Path, alpha: Golden) -> list[Path]:
+    """The golden images of `alpha` as files."""
+    paths = [tmp_path / f"{number}.png" for number in range(len(alpha.pngs))]
+    for path, png in zip(paths, alpha.pngs, strict=True):
+        path.write_bytes(png)
+    return paths
 
 
-@contextmanager
-def serving(folder: Path, *flags: object, **environment: str) -> Iterator[Running]:
-    """Serve `folder`/weights on free ports until the block ends."""
-    ready = folder / "ready.json"
-    ready.unlink(missing_ok=True)
-    command = [RESSERVE, "serve", "--port", "0", "--http-port", "0", "--ready-file", "ready.json", *map(str, flags)]
-    process = subprocess.Popen(command, cwd=folder, env=os.environ | environment, stderr=subprocess.PIPE, text=True)
-    try:
-        until = time.monotonic() + SECONDS
-        while not ready.exists():
-            assert process.poll() is None, process.stderr and process.stderr.read()
-            assert time.monotonic() < until
-            time.sleep(0.02)
-        addresses = json.loads(ready.read_text())
-        yield Running(process, addresses["grpc"], addresses["http"], addresses["pid"])
-    finally:
-        if process.poll() is None:
-            process.terminate()
-        process.communicate(timeout=SECONDS)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A user's folder: one exported model in weights/, and two photos."""
-    folder = tmp_path_factory.mktemp("user")
-    export = ("export", "resnet20", "--untrained", "--size", 32, "--classes", 10, "--name", "small")
-    done = resserve(*export, cwd=folder)
-    assert done.returncode == 0, done.stderr
-    Image.fromarray(data.astronaut()).save(folder / "astronaut.jpg")
-    Image.fromarray(data.coffee()).save(folder / "coffee.webp")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def running(folder: Path) -> Iterator[Running]:
-    with serving(folder) as running:
-        yield running
-
-
-def test_photos_are_classified(folder: Path, running: Running) -> None:
-    """Photos go in as files and come back with ten classes whose probabilities add up to 1, and adding timings."""
-    photos = ("astronaut.jpg", "coffee.webp")
-    done = resserve("classify", *photos, "--top", 10, "--json", "--target", running.target, cwd=folder)
+def test_photos_get_pytorchs_answers(service: Server, photos: list[Path], alpha: Golden, tmp_path: Path) -> None:
+    """Each photo's classes come in the order and with the probabilities of PyTorch, and its timings add up."""
+    done = resserve(
+        "classify", *photos, "--model", "alpha", "--top", 10, "--json", "--target", service.address, cwd=tmp_path
+    )
 
     assert done.returncode == 0, done.stderr
-    for answer, photo in zip(json.loads(done.stdout), photos, strict=True):
-        assert answer["photo"] == photo
-        assert answer["model"]["name"] == "small"
-        assert answer["model"]["untrained"] is True
-        probabilities = [label["probability"] for label in answer["labels"]]
-        assert len(probabilities) == 10
-        assert sum(probabilities) == pytest.approx(1, abs=1e-5)
-        assert probabilities == sorted(probabilities, reverse=True)
-        timings = answer["timings"]
-        total = timings.pop("total")
-        assert sum(timings.values()) == pytest.approx(total, rel=0.01)
+    answers = json.loads(done.stdout)
+    expected = np.exp(alpha.logits) / np.exp(alpha.logits).sum(axis=1, keepdims=True)
+    for answer, photo, probabilities in zip(answers, photos, expected, strict=True):
+        assert answer["photo"] == str(photo)
+        assert answer["model"]["name"] == "alpha"
+        got = {label["index"]: label["probability"] for label in answer["labels"]}
+        assert [got[index] for index in range(10)] == pytest.approx(probabilities, abs=1e-4)
+        assert list(got.values()) == sorted(got.values(), reverse=True)
+        total = answer["timings"].pop("total")
+        assert sum(answer["timings"].values()) == pytest.approx(total, rel=0.01)
 
 
-def test_a_bad_photo_is_exit_code_1(folder: Path, running: Running) -> None:
+def test_a_bad_photo_is_exit_code_1(service: Server, photos: list[Path], tmp_path: Path) -> None:
     """A file that is no picture is named with its reason; the other is classified all the same."""
-    (folder / "notes.txt").write_text("not a picture")
+    (tmp_path / "notes.txt").write_text("not a picture")
 
-    done = resserve("classify", "notes.txt", "coffee.webp", "--target", running.target, cwd=folder)
+    done = resserve("classify", "notes.txt", "0.png", "--model", "beta@1", "--target", service.address, cwd=tmp_path)
 
     assert done.returncode == 1
     assert "notes.txt  The data has no known image format" in done.stdout
-    assert "coffee.webp  small@1" in done.stdout
+    assert "0.png  beta@1, plain20 fp32 on cpu  untrained" in done.stdout
 
 
-def test_only_what_is_served_answers(folder: Path, running: Running) -> None:
-    """A model and a version that are not served are refused, naming what there is."""
-    for model, refusal in (
-        ("large", "There is no model 'large'; there is: small."),
-        ("small@2", "in version 1, not 2"),
-    ):
-        done = resserve("classify", "coffee.webp", "--model", model, "--target", running.target, cwd=folder)
+def test_only_what_is_served_answers(service: Server, photos: list[Path], tmp_path: Path) -> None:
+    """A model and a version that are not served are refused, saying what is."""
+    refusals = {"gamma": "alpha, beta", "alpha@2": "is served in version 1, not 2"}
+    for model, refusal in refusals.items():
+        done = resserve("classify", "0.png", "--model", model, "--target", service.address, cwd=tmp_path)
 
         assert done.returncode == 1
         assert refusal in done.stdout
 
 
-def test_service_and_repository_agree(folder: Path, running: Running) -> None:
+def test_service_and_repository_agree(service: Server, repository: Path, tmp_path: Path) -> None:
     """`resserve models` says the same of a running version as of its manifest on disk."""
-    (served,) = json.loads(resserve("models", "--target", running.target, "--json", cwd=folder).stdout)
-    (stored,) = json.loads(resserve("models", "--repository", "weights", "--json", cwd=folder).stdout)
+    served = json.loads(resserve("models", "--target", service.address, "--json", cwd=tmp_path).stdout)
+    stored = json.loads(resserve("models", "--repository", repository, "--json", cwd=tmp_path).stdout)
 
-    assert (served.pop("state"), stored.pop("state")) == ("ready", "whole")
-    assert served["device"] == "cpu"
-    assert {key: value for key, value in served.items() if key in stored} == {
-        key: value for key, value in stored.items() if key != "created"
+    assert [row["name"] for row in served] == ["alpha", "beta"]
+    for running, on_disk in zip(served, stored, strict=True):
+        assert (running.pop("state"), on_disk.pop("state")) == ("ready", "whole")
+        assert (running["device"], running["provider"]) == ("cpu", "CPUExecutionProvider")
+        assert running["plan"]
+        del on_disk["created"]
+        assert on_disk.items() <= running.items()
+
+
+def test_the_client_gets_pytorchs_logits(service: Server, alpha: Golden) -> None:
+    """Files, arrays and Pillow images, in one request and over a stream, blocking and asyncio: PyTorch's logits."""
+    arrays = [pixels(png) for png in alpha.pngs]
+    images = [*alpha.pngs, *arrays, *map(Image.fromarray, arrays)]
+
+    async def ask() -> list[object]:
+        async with AsyncClient(service.address) as client:
+            stream = [pair async for pair in client.classify_stream(images, model="alpha", logits=True)]
+            return [*await client.classify(images, model="alpha", logits=True), *dict(sorted(stream)).values()]
+
+    with Client(service.address) as client:
+        answers: list[object] = [*client.classify(images, model="alpha", logits=True)]
+        answers += dict(sorted(client.classify_stream(images, model="alpha", logits=True))).values()
+    answers += asyncio.run(ask())
+
+    assert len(answers) == 4 * len(images)
+    for answer, logits in zip(answers, np.tile(alpha.logits, (12, 1)), strict=True):
+        assert isinstance(answer, Prediction), answer
+        assert answer.logits == pytest.approx(logits, abs=alpha.tolerance)
+
+
+def test_the_clients_errors_are_the_services(service: Server, alpha: Golden) -> None:
+    """An unknown model, no model among several, and a file that is no image have exceptions of their own."""
+    with Client(service.address) as client:
+        with pytest.raises(NotFoundError, match="alpha, beta"):
+            client.classify(alpha.pngs[0], model="gamma")
+        with pytest.raises(InvalidInputError, match="alpha, beta"):
+            client.classify(alpha.pngs[0])
+        good, bad = client.classify([alpha.pngs[0], b"no image"], model="beta")
+
+    assert isinstance(good, Prediction)
+    assert isinstance(bad, InvalidInputError)
+
+
+def test_sigterm_ends_with_exit_code_0(serve: Callable[..., Server], repository: Path, tmp_path: Path) -> None:
+    """SIGTERM ends the service cleanly; afterwards the command line says that there is none."""
+    server = serve(repository, "--model", "alpha")
+
+    assert server.stop() == 0
+    done = resserve("models", "--target", server.address, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "Cannot reach a service" in done.stderr
+
+
+@pytest.mark.parametrize("flag", ["--port", "--http-port"])
+def test_a_busy_port_is_named(service: Server, repository: Path, tmp_path: Path, flag: str) -> None:
+    """A second service on a taken port ends with a sentence, the last on stderr, that names it."""
+    port = {"--port": service.address, "--http-port": service.http}[flag].rpartition(":")[2]
+
+    code, stderr = refuse(repository, tmp_path, flag, port)
+
+    assert code == 1
+    assert stderr.splitlines()[-1].startswith(f"resserve: Port {port} ")
+    assert "Traceback" not in stderr
+
+
+def test_flag_before_environment_before_file(tmp_path: Path) -> None:
+    """A flag wins over RESSERVE_*, which wins over resserve.toml."""
+    (tmp_path / "resserve.toml").write_text('repository = "from-file"\n')
+    runs = {
+        "from-file": resserve("serve", cwd=tmp_path),
+        "from-environment": resserve("serve", cwd=tmp_path, RESSERVE_REPOSITORY="from-environment"),
+        "from-flag": resserve("serve", "--repository", "from-flag", cwd=tmp_path, RESSERVE_REPOSITORY="x"),
     }
 
-
-def test_sigterm_ends_with_exit_code_0(folder: Path) -> None:
-    """SIGTERM to the process named in the ready file ends the service cleanly, and its port is closed."""
-    with serving(folder) as running:
-        os.kill(running.pid, signal.SIGTERM)
-
-        assert running.process.wait(timeout=SECONDS) == 0
-    done = resserve("models", "--target", running.target, cwd=folder)
-    assert (done.returncode, "Cannot reach a service" in done.stderr) == (1, True)
-
-
-def test_a_busy_port_is_named(folder: Path, running: Running) -> None:
-    """A second service on a taken gRPC or HTTP port ends with one sentence that names the port."""
-    taken = {"--port": running.target.rpartition(":")[2], "--http-port": running.http.rpartition(":")[2]}
-    for flag, port in taken.items():
-        ports = {"--port": 0, "--http-port": 0} | {flag: port}
-        done = resserve("serve", *(part for pair in ports.items() for part in pair), cwd=folder)
-
-        assert done.returncode == 1
-        assert port in done.stderr.splitlines()[-1]
-        assert "Traceback" not in done.stderr
-
-
-def test_flag_before_environment_before_file(folder: Path) -> None:
-    """A flag wins over RESSERVE_*, which wins over resserve.toml, which wins over the default."""
-    settings = folder / "resserve.toml"
-    settings.write_text('repository = "nowhere-file"\n')
-    try:
-        from_file = resserve("serve", cwd=folder)
-        from_environment = resserve("serve", cwd=folder, RESSERVE_REPOSITORY="nowhere-environment")
-        from_flag = resserve("serve", "--repository", "nowhere-flag", cwd=folder, RESSERVE_REPOSITORY="x")
-    finally:
-        settings.unlink()
-
-    for done, name in (
-        (from_file, "nowhere-file"),
-        (from_environment, "nowhere-environment"),
-        (from_flag, "nowhere-flag"),
-    ):
+    for name, done in runs.items():
         assert done.returncode == 1
         assert f"There is no model repository at {name}" in done.stderr
 
 
-def test_doctor_sees_the_running_service(folder: Path, running: Running) -> None:
+def test_doctor_sees_the_running_service(service: Server, repository: Path, tmp_path: Path) -> None:
     """The doctor counts the repository's versions, and says that the running service has the port."""
-    port = running.target.rpartition(":")[2]
-    done = resserve("doctor", "--json", cwd=folder, RESSERVE_PORT=port, RESSERVE_HTTP_PORT="0")
+    port = service.address.rpartition(":")[2]
+    settings = {"RESSERVE_PORT": port, "RESSERVE_HTTP_PORT": "0", "RESSERVE_REPOSITORY": str(repository)}
+    done = resserve("doctor", "--json", cwd=tmp_path, **settings)
 
     assert done.returncode == 0, done.stderr
     findings = {finding["subject"]: finding for finding in json.loads(done.stdout)}
     assert findings["gRPC port"]["state"] == "note"
-    assert "1 whole versions" in findings["repository"]["detail"]
+    assert "2 models, 2 whole versions, 2 of them untrained" in findings["repository"]["detail"]
