@@ -3,12 +3,14 @@
 import hashlib
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from resserve.errors import ResServeError
-from resserve.golden import Logits, hold
+
+if TYPE_CHECKING:
+    from resserve.golden import Logits
 
 MANIFEST = "manifest.json"
 MODEL = "model.onnx"
@@ -56,7 +58,7 @@ class Certificate(_Frozen):
     min_top1_agreement: float = Field(ge=0, le=1)
     entries: list[CertificateEntry]
 
-    def check(self, logits: Logits, golden: Logits, *, provider: str, batch: int) -> CertificateEntry:
+    def check(self, logits: "Logits", golden: "Logits", *, provider: str, batch: int) -> CertificateEntry:
         """Hold logits computed anew on the golden images against PyTorch's.
 
         Args:
@@ -68,6 +70,8 @@ class Certificate(_Frozen):
         Raises:
             ResServeError: they drift further than this certificate allows.
         """
+        from resserve.golden import hold  # needs numpy, which a service that starts need not wait for
+
         difference, agreement = hold(
             logits,
             golden,

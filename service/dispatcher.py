@@ -20,6 +20,7 @@ from service.errors import (
     ExpiredError,
     InvalidRequestError,
     LostError,
+    NoRoomError,
     NotReadyError,
     OverloadedError,
     ServiceError,
@@ -30,7 +31,7 @@ from service.slots import Slots
 
 log = structlog.get_logger()
 
-# A run is given up when nothing was answered for this many times its predicted length, and for this many seconds.
+# A run is given up when it takes this many times its predicted length, and this many seconds.
 _STALLED_RUNS = 30
 _STALLED_SECONDS = 10.0
 
@@ -61,6 +62,7 @@ class ImageJob(Job):
     slot: int = -1
     decode_started: float = 0.0
     decode_ended: float = 0.0
+    handed_over: float = 0.0
     runs: int = 0
 
 
@@ -97,7 +99,6 @@ class Dispatcher:
         self._pace: Pace | None = None
         self._credits = 0
         self._numbers = 0
-        self._progress = 0.0
         self.answered = 0
 
     # The worker's side.
@@ -107,7 +108,6 @@ class Dispatcher:
         self._send, self._credits, self._metrics = send, min(credits, self._slots.count), metrics
         # A pace that was learned under load is better than one that was measured at load.
         self._pace = self._pace or pace
-        self._progress = time.monotonic()
         self._advance()
 
     def disconnect(self) -> None:
@@ -135,7 +135,6 @@ class Dispatcher:
 
     def heard(self, message: link.Message) -> None:
         """A worker's answer."""
-        self._progress = time.monotonic()
         match message:
             case link.Done():
                 self._answer(message)
@@ -152,11 +151,12 @@ class Dispatcher:
         return len(self._decoding) + len(self._decoded) + len(self._running) + len(self._suspects)
 
     def stalled(self) -> bool:
-        """Whether the worker has had work for far too long."""
+        """Whether the worker has had an image for far too long, be it that its other lanes still answer."""
         if not self._running or self._pace is None:
             return False
         patience = max(_STALLED_SECONDS, _STALLED_RUNS * self._pace.run(self._pace.max_batch))
-        return time.monotonic() - self._progress > patience
+        oldest = next(iter(self._running.values()))
+        return time.monotonic() - oldest.handed_over > patience
 
     # The callers' side.
 
@@ -201,6 +201,8 @@ class Dispatcher:
         try:
             gave_way = self._queue.admit(job, now, self._pace, self.in_service)
         except RefusedError as refused:
+            if refused.reason == "memory":
+                raise NoRoomError("Too many bytes of images are waiting; try again later.", refused.wait) from None
             raise _overloaded("It cannot be answered in time", refused.wait) from None
         for other in gave_way:
             _fail(other, _overloaded("It gave way to a client with fewer images waiting", self._pace.interval))
@@ -258,25 +260,27 @@ class Dispatcher:
         self._advance()
 
     def _hand_over(self) -> None:
-        if self._quarantine and self._send:
-            if self._running:
+        while self._send and not (self._quarantine and self._running):
+            self._quarantine = bool(self._suspects)
+            line = self._suspects or self._decoded
+            if not line:
                 return
-            if self._suspects:
-                self._run(self._suspects.popleft())
-                return
-            self._quarantine = False
-        while self._decoded and self._send:
-            self._run(self._decoded.popleft())
+            job = line.popleft()
+            if job.cancelled:
+                self._free.append(job.slot)
+            else:
+                self._run(job)
 
     def _run(self, job: ImageJob) -> None:
         assert self._send and self._pace
-        if not self._running:
-            self._progress = time.monotonic()
         alone = not (self._running or self._decoded or self._decoding or len(self._queue))
-        self._running[job.number] = job
-        job.runs += 1
+        # An idle device runs it however long that is predicted to take, to learn whether it still does.
         latest_start = job.deadline - self._pace.run(1) if self._running else job.deadline
-        self._send(link.Run(job.number, job.slot, job.key, latest_start, alone))
+        self._running[job.number] = job
+        job.handed_over = time.monotonic()
+        job.runs += 1
+        # In the order in which they were taken: whoever waits beside the device is not overtaken any more.
+        self._send(link.Run(job.number, job.slot, job.decode_started, latest_start, alone))
 
     def _answer(self, done: link.Done) -> None:
         assert self._pace and self._metrics

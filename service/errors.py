@@ -46,6 +46,12 @@ class OverloadedError(ServiceError):
     reason = "deadline"
 
 
+class NoRoomError(OverloadedError):
+    """Too many bytes are waiting already."""
+
+    reason = "memory"
+
+
 class NotReadyError(ServiceError):
     """The model is loading or has failed, or the service is stopping."""
 

@@ -12,6 +12,7 @@ from resserve.errors import ResServeError
 from resserve.repository import Version
 from service.exposition import Exposition
 from service.frontend import Frontend
+from service.launch import Launched
 from service.settings import Settings
 from service.siblings import Siblings
 from service.supervisor import Supervisor
@@ -28,28 +29,32 @@ _FORCED = 130
 class Service:
     """The first frontend, the workers, the HTTP port, and the other frontends."""
 
-    def __init__(self, settings: Settings, versions: list[Version]) -> None:
-        """Workers first: they load while this process imports and binds what it answers with."""
+    def __init__(self, settings: Settings, versions: list[Version], workers: dict[str, Launched]) -> None:
+        """Take over the workers, which are loading."""
         self._settings = settings
         self._frontend = Frontend(settings, versions)
         self._models = self._frontend.models
         self._siblings = Siblings(settings)
         restarts = self._frontend.metrics.restarts
         self._supervisors = {
-            name: Supervisor(model, settings, restarts, self._siblings)
-            for name, model in self._models.items()
-            if model.dispatcher
+            name: Supervisor(self._models[name], settings, worker, restarts, self._siblings)
+            for name, worker in workers.items()
         }
 
     @classmethod
-    async def run(cls, settings: Settings, versions: list[Version]) -> None:
+    async def run(cls, settings: Settings, versions: list[Version], workers: dict[str, Launched]) -> None:
         """Answer until told to stop, then drain.
+
+        Args:
+            settings: of the service.
+            versions: that are known.
+            workers: by model, with their orders.
 
         Raises:
             ResServeError: nothing can be served, or a port is taken.
         """
         stop = _stop_signal()
-        service = cls(settings, versions)
+        service = cls(settings, versions, workers)
         try:
             await service._answer_until(stop)
         finally:

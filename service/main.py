@@ -5,25 +5,39 @@ import os
 import tempfile
 
 from resserve.runtime import check_onnxruntime
-from service import logs
-from service.memory import keep_heap
-from service.repository import find
-from service.settings import Settings
+from service.launch import launch
 
 
-def serve(settings: Settings) -> None:
+def serve(**flags: object) -> None:
     """Serve until SIGTERM or SIGINT; a second one ends it at once.
 
+    Args:
+        flags: fields of `service.settings.Settings`; None where one was not given.
+
     Raises:
-        ResServeError: nothing can be served, or a port is taken.
+        ResServeError: a setting is wrong, nothing can be served, or a port is taken.
     """
     check_onnxruntime()
-    logs.configure(settings.log_level, settings.log_format)
-    versions = find(settings.repository, settings.model)
+    # The order of what follows is that of the time it takes: a worker imports its runtime while this process imports
+    # the settings, loads its model while this one imports gRPC, and is ready when the port is.
+    first = launch()
+    from service.memory import keep_heap
+    from service.orders import order
+    from service.repository import find
+    from service.settings import load_settings
+
     keep_heap()
+    settings = load_settings(**flags)
+    versions = find(settings.repository, settings.model)
+    readable = [version for version in versions if version.manifest]
+    workers = {version.name: launch() if number else first for number, version in enumerate(readable)}
+    for version in readable:
+        workers[version.name].order(order(version, settings))
     with tempfile.TemporaryDirectory(prefix="resserve-metrics-") as shared:
         if settings.frontends > 1:
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = shared  # read by prometheus_client when it is imported, below
+        from service import logs
         from service.lifecycle import Service
 
-        asyncio.run(Service.run(settings, versions))
+        logs.configure(settings.log_level, settings.log_format)
+        asyncio.run(Service.run(settings, versions, workers))

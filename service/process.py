@@ -1,17 +1,14 @@
 """A worker process: started, watched, ended."""
 
 import asyncio
-import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable
-from typing import Any
 
 from service import link
 from service.channel import Channel
+from service.launch import Launched
 from service.slots import Slots
 
 # A worker that is well answers a ping within milliseconds, whatever its lanes do.
@@ -29,17 +26,17 @@ class WorkerProcess:
 
     def __init__(
         self,
-        order: dict[str, Any],
+        launched: Launched,
         slots: Slots,
         *,
         heard: Callable[[link.Message], None],
         gone: Callable[[str], None],
         stalled: Callable[[], bool],
     ) -> None:
-        """Start it on the running event loop.
+        """Listen to it on the running event loop.
 
         Args:
-            order: the fields of `service.worker.loading.Order`.
+            launched: has its order.
             slots: of this frontend.
             heard: called with each message.
             gone: called once, when it has ended or was ended, with the reason.
@@ -47,33 +44,22 @@ class WorkerProcess:
         """
         self._heard, self._gone, self._stalled = heard, gone, stalled
         self._loop = asyncio.get_running_loop()
-        self.ready = False
-        mine, theirs = link.pair()
-        command = [sys.executable, "-m", "service.worker", str(theirs.fileno()), str(slots.fd)]
-        self._process = subprocess.Popen(
-            command, pass_fds=(theirs.fileno(), slots.fd), stdin=subprocess.DEVNULL, env=_environment()
-        )
+        self._process = launched.process
         self.pid = self._process.pid
-        theirs.close()
-        self._channel = Channel(mine, self._listen, lambda: self.end("crash"))
-        self.send(link.Text({"order": order, "slots": slots.shape}))
+        self.ready = False
+        self._ended = False
+        self._channel = Channel(launched.channel, self._listen, lambda: self.end("crash"))
+        self._channel.send(link.Text({"slots": slots.shape}), (slots.fd,))
         self._last_pong = 0.0
         self._timer = self._loop.call_later(_PING_EVERY, self._tick)
-        self._ended = False
 
     def send(self, message: link.Message) -> None:
         """Send one message."""
         self._channel.send(message)
 
-    def attach(self, end: socket.socket, slots: int, shape: dict[str, int]) -> None:
-        """Let the worker serve another frontend too.
-
-        Args:
-            end: of a socket pair whose other end that frontend has.
-            slots: the descriptor of its slots.
-            shape: of the slots.
-        """
-        self._channel.send(link.Text({"attach": shape}), (end.fileno(), slots))
+    def attach(self, end: socket.socket) -> None:
+        """Let the worker serve another frontend too, which has the other end of this one's socket pair."""
+        self._channel.send(link.Text({"attach": True}), (end.fileno(),))
 
     def end(self, reason: str) -> None:
         """Kill it, whatever it is doing; `gone(reason)` is called, once."""
@@ -103,8 +89,3 @@ class WorkerProcess:
         else:
             self.send(link.Ping(0))
         self._timer = self._loop.call_later(_PING_EVERY, self._tick)
-
-
-def _environment() -> dict[str, str]:
-    # The lanes are the parallelism: a BLAS or OpenMP pool beside them would only take their cores.
-    return {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}

@@ -36,8 +36,6 @@ class _Sibling:
         self._drain = asyncio.Event()
         control.setblocking(False)
         self._loop.add_reader(control, self._listen)
-        slots = {name: model.slots.fd for name, model in self._frontend.models.items() if model.slots}
-        socket.send_fds(control, [json.dumps({"slots": list(slots)}).encode()], list(slots.values()))
 
     async def run(self) -> None:
         await self._frontend.open(await self._port, shared=True)
@@ -59,9 +57,10 @@ class _Sibling:
                 self._frontend.models[name].move(state, reason)
 
     def _connect(self, model: Model, ready: dict[str, Any], end: socket.socket) -> None:
-        assert model.dispatcher
+        assert model.dispatcher and model.slots
         end.setblocking(False)
         channel = Channel(end, model.dispatcher.heard, lambda: model.disconnect("its worker is being replaced."))
+        channel.send(link.Text({"slots": model.slots.shape}), (model.slots.fd,))
         model.connect(ready, channel.send)
 
 

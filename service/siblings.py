@@ -7,7 +7,6 @@ worker that is ready, and tells it what state each model is in.
 import asyncio
 import contextlib
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -24,7 +23,6 @@ from service.settings import Settings
 log = structlog.get_logger()
 
 _RESTART_SECONDS = 0.5
-_MOST_MODELS = 250  # Linux passes no more descriptors in one message
 
 
 class Siblings:
@@ -67,15 +65,13 @@ class Siblings:
         await asyncio.gather(*(frontend.ended(seconds) for frontend in self._frontends))
 
     def _start(self) -> None:
-        self._frontends.append(_Sibling(self._settings, self._greet, self._replace))
-
-    def _greet(self, frontend: "_Sibling") -> None:
-        """A new one has its slots: it is told everything."""
+        frontend = _Sibling(self._settings, self._replace)
         for state in self._states.values():
             frontend.tell(state)
         for worker in self._workers.values():
             frontend.connect(*worker)
         frontend.tell({"port": self._port})
+        self._frontends.append(frontend)
 
     def _replace(self, frontend: "_Sibling") -> None:
         if not self._stopping:
@@ -87,18 +83,15 @@ class Siblings:
 class _Sibling:
     """One other frontend."""
 
-    def __init__(
-        self, settings: Settings, greet: Callable[["_Sibling"], None], gone: Callable[["_Sibling"], None]
-    ) -> None:
-        self._greet, self._gone = greet, gone
+    def __init__(self, settings: Settings, gone: Callable[["_Sibling"], None]) -> None:
+        self._gone = gone
         self._loop = asyncio.get_running_loop()
         self._control, theirs = link.pair()
         command = [sys.executable, "-m", "service.sibling", str(theirs.fileno())]
         self._process = subprocess.Popen(command, pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL)
         theirs.close()
         self.pid = self._process.pid
-        self._slots: dict[str, int] = {}  # model to the descriptor of this frontend's slots
-        self._loop.add_reader(self._control, self._listen)
+        self._loop.add_reader(self._control, self._hang_up)
         self.tell({"settings": settings.model_dump(mode="json")})
 
     def tell(self, content: dict[str, Any], fds: tuple[int, ...] = ()) -> None:
@@ -110,13 +103,11 @@ class _Sibling:
 
     def connect(self, model: Model, ready: dict[str, Any], worker: WorkerProcess) -> None:
         """Give it a channel of its own to a worker."""
-        if model.name in self._slots:
-            assert model.slots
-            mine, theirs = link.pair()
-            worker.attach(theirs, self._slots[model.name], model.slots.shape)
-            self.tell({"model": model.name, "ready": ready}, (mine.fileno(),))
-            mine.close()
-            theirs.close()
+        mine, theirs = link.pair()
+        worker.attach(theirs)
+        self.tell({"model": model.name, "ready": ready}, (mine.fileno(),))
+        mine.close()
+        theirs.close()
 
     async def ended(self, seconds: float) -> None:
         """Wait for its end, or make it."""
@@ -124,24 +115,9 @@ class _Sibling:
             await self._loop.run_in_executor(None, self._process.wait, seconds)
         self._process.kill()
 
-    def _listen(self) -> None:
-        try:
-            packet, fds, _, _ = socket.recv_fds(self._control, link.MAX_PACKET, _MOST_MODELS)
-        except BlockingIOError:
-            return
-        except OSError:
-            packet, fds = b"", []
-        if packet:
-            self._slots = dict(zip(json.loads(packet)["slots"], fds, strict=True))
-            self._greet(self)
-        else:
-            self._end()
-
-    def _end(self) -> None:
+    def _hang_up(self) -> None:
         self._loop.remove_reader(self._control)
         self._control.close()
         self._process.kill()
         self._loop.run_in_executor(None, self._process.wait)
-        for fd in self._slots.values():
-            os.close(fd)
         self._gone(self)

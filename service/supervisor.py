@@ -2,13 +2,14 @@
 
 import asyncio
 import time
-from typing import Any
 
 import structlog
 from prometheus_client import Counter
 
 from service import link
+from service.launch import Launched, launch
 from service.model import Model
+from service.orders import order
 from service.process import WorkerProcess
 from service.settings import Settings
 from service.siblings import Siblings
@@ -24,24 +25,27 @@ _CRASH_LOOP = 5
 class Supervisor:
     """Owns the worker process of one model version, and tells every frontend what becomes of it."""
 
-    def __init__(self, model: Model, settings: Settings, restarts: Counter, siblings: Siblings) -> None:
-        """Start a worker.
+    def __init__(
+        self, model: Model, settings: Settings, launched: Launched, restarts: Counter, siblings: Siblings
+    ) -> None:
+        """Take over the first worker.
 
         Args:
             model: in this frontend.
             settings: of the service.
+            launched: the first worker, with its order.
             restarts: counts them, by model and reason.
             siblings: the other frontends.
         """
         self._model, self._siblings = model, siblings
-        self._order = _order(model, settings)
+        self._order = order(model.version, settings)
         self._restarts = restarts
         self._process: WorkerProcess | None = None
         self._ends = 0
         self._answered = 0
         self._timer: asyncio.TimerHandle | None = None
         self._stopping = False
-        self._start()
+        self._watch(launched)
 
     @property
     def pid(self) -> int | None:
@@ -57,14 +61,15 @@ class Supervisor:
             self._process.end("stop")
 
     def _start(self) -> None:
+        launched = launch()
+        launched.order(self._order)
+        self._watch(launched)
+
+    def _watch(self, launched: Launched) -> None:
         assert self._model.slots and self._model.dispatcher
         self._started = time.monotonic()
         self._process = WorkerProcess(
-            self._order,
-            self._model.slots,
-            heard=self._heard,
-            gone=self._gone,
-            stalled=self._model.dispatcher.stalled,
+            launched, self._model.slots, heard=self._heard, gone=self._gone, stalled=self._model.dispatcher.stalled
         )
 
     def _heard(self, message: link.Message) -> None:
@@ -103,20 +108,3 @@ class Supervisor:
     def _move_to_failed(self, reason: str) -> None:
         self._model.move("FAILED", reason)
         self._siblings.move(self._model)
-
-
-def _order(model: Model, settings: Settings) -> dict[str, Any]:
-    """The fields of `service.worker.loading.Order`."""
-    manifest = model.version.manifest
-    assert manifest
-    return {
-        "directory": str(model.version.directory),
-        "files": manifest.files,
-        "device": settings.device,
-        "height": manifest.input.height,
-        "width": manifest.input.width,
-        "tolerance": manifest.certificate.tolerance,
-        "min_agreement": manifest.certificate.min_top1_agreement,
-        "lanes": settings.lanes,
-        "max_batch": settings.max_batch,
-    }

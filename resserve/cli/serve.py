@@ -39,6 +39,5 @@ def command(
     flags = {**locals(), "model": model or None}
 
     from service.main import serve
-    from service.settings import load_settings
 
-    serve(load_settings(**flags))
+    serve(**flags)

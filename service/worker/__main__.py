@@ -1,4 +1,4 @@
-"""`python -m service.worker CHANNEL SLOTS`: two inherited descriptors; everything else comes through the channel."""
+"""`python -m service.worker CHANNEL`: an inherited descriptor, through which everything else comes."""
 
 import os
 import socket
@@ -30,11 +30,10 @@ def main() -> None:
     except ResServeError as error:
         channel.send(link.encode(link.Text({"refused": str(error)})))
         return
-    frontend = Frontend(channel, Slots(int(sys.argv[2]), **first.content["slots"]))
     lanes = Lanes(loaded.engine)
     give_back()
-    frontend.send(link.Text({"ready": _state(loaded)}))
-    _listen(frontend, lanes)
+    channel.send(link.encode(link.Text({"ready": _state(loaded)})))
+    _listen(channel, lanes)
     os._exit(0)  # lanes may be in the middle of runs that nobody waits for
 
 
@@ -49,25 +48,31 @@ def _state(loaded: Loaded) -> dict[str, object]:
     }
 
 
-def _listen(frontend: Frontend, lanes: Lanes) -> None:
-    """Take a frontend's messages until it hangs up."""
+def _listen(channel: socket.socket, lanes: Lanes) -> None:
+    """Take a frontend's messages until it hangs up. The first has its slots."""
+    frontend = None
     while True:
-        packet, fds, _, _ = socket.recv_fds(frontend.channel, link.MAX_PACKET, 2)
+        packet, fds, _, _ = socket.recv_fds(channel, link.MAX_PACKET, 2)
         if not packet:
             break
         match link.decode(packet):
             case link.Run() as run:
+                assert frontend
                 lanes.add(run, frontend)
             case link.Cancel(job):
+                assert frontend
                 lanes.cancel(job, frontend)
             case link.Ping():
-                frontend.channel.send(packet)
-            case link.Text(content={"attach": dict(shape)}):
-                other = Frontend(socket.socket(fileno=fds[0]), Slots(fds[1], **shape))
+                channel.send(packet)
+            case link.Text(content={"slots": dict(shape)}):
+                frontend = Frontend(channel, Slots(fds[0], **shape))
+            case link.Text(content={"attach": True}):
+                other = socket.socket(fileno=fds[0])
                 threading.Thread(target=_listen, args=(other, lanes), daemon=True).start()
             case message:
                 raise ValueError(f"a worker has no use for {message}")
-    lanes.forget(frontend)
+    if frontend:
+        lanes.forget(frontend)
 
 
 main()

@@ -1,0 +1,36 @@
+"""Starting a worker process, before anything heavy is imported: both then import at the same time."""
+
+import os
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+from service import link
+
+
+@dataclass(frozen=True, slots=True)
+class Launched:
+    """A worker process, and the frontend's end of the channel to it."""
+
+    process: subprocess.Popen[bytes]
+    channel: socket.socket
+
+    def order(self, order: dict[str, Any]) -> None:
+        """Say what it is to load: the fields of `service.worker.loading.Order`."""
+        self.channel.send(link.encode(link.Text({"order": order})))
+
+
+def launch() -> Launched:
+    """Start a worker that waits for its order, and ends when the channel is closed."""
+    mine, theirs = link.pair()
+    with theirs:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "service.worker", str(theirs.fileno())],
+            pass_fds=(theirs.fileno(),),
+            stdin=subprocess.DEVNULL,
+            # The lanes are the parallelism: a BLAS or OpenMP pool beside them would only take their cores.
+            env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+        )
+    return Launched(process, mine)
