@@ -1,7 +1,8 @@
 """The process that sends: one event loop, requests serialised beforehand, a generic callable that copies bytes.
 
-grpc.aio was measured against threads that block and against futures with callbacks, on 120 kB requests: 0.22 ms of CPU
-each, whatever the concurrency, where the others ran from 0.17 to 0.35.
+Measured on requests of 110 kB: 0.24 to 0.28 ms of CPU each when answers come at once, whatever the concurrency, and 0.7
+at a hundred a second beside busy neighbours, nearly all of it gRPC's wake-ups. A thread for each request under way costs
+as much once there are several, futures with callbacks a quarter more.
 """
 
 import asyncio
