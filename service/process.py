@@ -21,7 +21,6 @@ class WorkerProcess:
 
     Attributes:
         pid: process id.
-        ready: it has loaded its model; from then on it must answer pings.
     """
 
     def __init__(
@@ -46,11 +45,15 @@ class WorkerProcess:
         self._loop = asyncio.get_running_loop()
         self._process = launched.process
         self.pid = self._process.pid
-        self.ready = False
         self._ended = False
         self._channel = Channel(launched.channel, self._listen, lambda: self.end("crash"))
         self._channel.send(link.Text({"slots": slots.shape}), (slots.fd,))
         self._last_pong = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def begin(self) -> None:
+        """It has loaded its model: from now on it must answer pings."""
+        self._last_pong = time.monotonic()
         self._timer = self._loop.call_later(_PING_EVERY, self._tick)
 
     def send(self, message: link.Message) -> None:
@@ -66,7 +69,8 @@ class WorkerProcess:
         if self._ended:
             return
         self._ended = True
-        self._timer.cancel()
+        if self._timer:
+            self._timer.cancel()
         self._channel.close()
         self._process.send_signal(signal.SIGKILL)
         # A process is reaped when its memory is returned; that takes a while, which the loop need not wait for.
@@ -80,12 +84,8 @@ class WorkerProcess:
             self._heard(message)
 
     def _tick(self) -> None:
-        now = time.monotonic()
-        if not self.ready:
-            self._last_pong = now
-        elif now - self._last_pong > _HUNG_AFTER or self._stalled():
+        if time.monotonic() - self._last_pong > _HUNG_AFTER or self._stalled():
             self.end("hang")
             return
-        else:
-            self.send(link.Ping(0))
+        self.send(link.Ping(0))
         self._timer = self._loop.call_later(_PING_EVERY, self._tick)

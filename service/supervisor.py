@@ -76,7 +76,7 @@ class Supervisor:
         assert self._process and self._model.dispatcher
         match message:
             case link.Text(content={"ready": dict(ready)}):
-                self._process.ready = True
+                self._process.begin()
                 self._model.connect(ready, self._process.send)
                 self._siblings.connect(self._model, ready, self._process)
                 seconds = round(time.monotonic() - self._started, 3)
