@@ -1,0 +1,328 @@
+"""The dispatcher with a worker that the test plays: what is sent to it, and what becomes of what it had."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from functools import wraps
+
+import numpy as np
+import pytest
+
+from resserve.manifest import InputSpec
+from service import dispatcher as dispatcher_module
+from service import link
+from service.dispatcher import Answer, Dispatcher
+from service.errors import ExpiredError, InvalidRequestError, LostError, NotReadyError, OverloadedError
+from service.metrics import MODEL, Metrics, ModelMetrics
+from service.scheduler import Pace, Policy
+from service.slots import Slots
+from tests.serving import png
+
+SPEC = InputSpec(height=4, width=4, resize=4, mean=(0, 0, 0), std=(1, 1, 1))
+
+
+def picture(number: int) -> bytes:
+    """A picture that differs from all others."""
+    return png(np.full((4, 4, 3), number, np.uint8))
+
+
+class Play:
+    """A dispatcher and the worker's side of it."""
+
+    def __init__(self, pool: ThreadPoolExecutor, policy: Policy) -> None:
+        self.slots = Slots.create(16, 4, 4, 2)
+        self.dispatcher = Dispatcher("m", SPEC, policy, self.slots, pool)
+        self.metrics = ModelMetrics(Metrics(), dict.fromkeys(MODEL, ""))
+        self.runs: list[link.Run] = []
+        self.cancels: list[int] = []
+
+    def connect(self, *, run: float = 0.01, credits: int = 5) -> None:
+        """A worker with two lanes is ready."""
+        pace = Pace(lanes=2, max_batch=1, runs={1: run}, alone=run, decode=0.001, decoders=2)
+        self.runs.clear()
+        self.dispatcher.connect(self._take, pace, credits, self.metrics)
+
+    def _take(self, message: link.Message) -> None:
+        if isinstance(message, link.Run):
+            self.runs.append(message)
+        elif isinstance(message, link.Cancel):
+            self.cancels.append(message.job)
+
+    def call(self, number: int, *, within: float = 60.0, client: str = "a", level: int = 0) -> asyncio.Task[Answer]:
+        """A caller who waits for the answer to picture `number`."""
+        waiting = self.dispatcher.classify(
+            picture(number), client=client, deadline=time.monotonic() + within, level=level
+        )
+        return asyncio.create_task(waiting)
+
+    async def until_handed_over(self, count: int) -> list[link.Run]:
+        """Wait for that many runs since the worker connected."""
+        async with asyncio.timeout(30):
+            while len(self.runs) < count:
+                await asyncio.sleep(0.001)
+        return list(self.runs)
+
+    def answer(self, run: link.Run, seconds: float = 0.01) -> None:
+        """The worker's answer: the picture's number."""
+        self.slots.logits[run.slot] = self.slots.images[run.slot, 0, 0, 0]
+        now = time.monotonic()
+        self.dispatcher.heard(link.Done(run.job, 1, now - seconds, now, first=True, alone=False))
+
+
+@asynccontextmanager
+async def play(policy: Policy | None = None) -> AsyncIterator[Play]:
+    """On the running loop."""
+    with ThreadPoolExecutor(2) as pool:
+        yield Play(pool, policy or Policy())
+
+
+def on_a_loop(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
+    """Run an asynchronous test."""
+
+    @wraps(test)
+    def run(*args: object, **kwargs: object) -> None:
+        asyncio.run(test(*args, **kwargs))
+
+    return run
+
+
+async def settle() -> None:
+    """Let tasks that can go on do so."""
+    for _ in range(20):
+        await asyncio.sleep(0.001)
+
+
+@on_a_loop
+async def test_each_caller_gets_the_answer_to_its_own_image() -> None:
+    """Answers in any order go to whom they belong, and slots are used again without a mix-up."""
+    async with play() as it:
+        it.connect()
+        for start in range(0, 60, 5):
+            calls = [it.call(start + number) for number in range(5)]
+            for run in reversed(await it.until_handed_over(5)):
+                it.answer(run)
+            assert [(await call).logits.tolist() for call in calls] == [[start + n] * 2 for n in range(5)]
+            it.runs.clear()
+        assert it.dispatcher.in_service == 0 and it.dispatcher.answered == 60
+
+
+@on_a_loop
+async def test_no_more_is_decoded_than_the_worker_has_credits_for() -> None:
+    """What waits beyond the credits waits undecoded; each answer lets the next one in."""
+    async with play() as it:
+        it.connect(credits=3)
+        calls = [it.call(number) for number in range(8)]
+        await it.until_handed_over(3)
+        await settle()
+        assert len(it.runs) == it.dispatcher.in_service == 3
+        for index in range(8):
+            it.answer((await it.until_handed_over(index + 1))[index])
+        assert len(await asyncio.gather(*calls)) == 8
+
+
+@on_a_loop
+async def test_who_is_beside_the_device_is_not_overtaken() -> None:
+    """Images are run in the order in which they were taken to be decoded, whatever comes later."""
+    async with play() as it:
+        it.connect(credits=2)
+        calls = [it.call(0, within=60, level=-1)]
+        (low,) = await it.until_handed_over(1)
+        calls.append(it.call(1, within=5, level=1))
+        _, high = await it.until_handed_over(2)
+        assert low.key < high.key
+        for run in it.runs:
+            it.answer(run)
+        await asyncio.gather(*calls)
+
+
+@on_a_loop
+async def test_an_idle_device_tries_what_was_predicted_to_take_too_long() -> None:
+    """After a slow spell the first image is run for all that, and so the service finds out that the spell is over."""
+    async with play() as it:
+        it.connect(run=100.0)
+        call = it.call(1, within=5)
+        (run,) = await it.until_handed_over(1)
+        assert run.latest_start > time.monotonic()
+        busy = it.call(2, within=5)
+        with pytest.raises(OverloadedError) as refused:
+            await busy
+        assert refused.value.reason == "deadline" and refused.value.retry_after >= 0
+        it.answer(run)
+        assert (await call).batch == 1
+
+
+@on_a_loop
+async def test_a_worker_that_ends_loses_nothing() -> None:
+    """All that a worker had is run again, one by one, before anything else; the callers never hear of it."""
+    async with play() as it:
+        it.connect(credits=4)
+        calls = [it.call(number) for number in range(8)]
+        first = await it.until_handed_over(4)
+        it.answer(first[1])
+        await it.until_handed_over(5)
+        it.dispatcher.disconnect()
+        await settle()
+        it.connect(credits=4)
+        for index in range(4):
+            await settle()
+            assert len(it.runs) == index + 1, "suspects are run alone"
+            it.answer(it.runs[index])
+        assert {run.job for run in it.runs} >= {run.job for run in first if run is not first[1]}
+        for index in range(4, 7):
+            it.answer((await it.until_handed_over(index + 1))[index])
+        assert [(await call).logits[0] for call in calls] == list(range(8))
+
+
+@on_a_loop
+async def test_what_ends_two_workers_is_poison() -> None:
+    """The image that both workers died on is refused, then and later; the others are answered; nobody is run thrice."""
+    async with play() as it:
+        it.connect()
+        calls = [it.call(number) for number in range(4)]
+        await it.until_handed_over(4)
+        it.dispatcher.disconnect()
+        it.connect()
+        await settle()
+        (alone,) = it.runs
+        poison = next(n for n in range(4) if (it.slots.images[alone.slot] == n).all())
+        it.dispatcher.disconnect()
+        with pytest.raises(LostError, match="two workers"):
+            await calls[poison]
+        it.connect()
+        for index in range(3):
+            it.answer((await it.until_handed_over(index + 1))[index])
+        others = [n for n in range(4) if n != poison]
+        assert [(await calls[n]).logits[0] for n in others] == others
+        with pytest.raises(InvalidRequestError, match="two workers"):
+            await it.call(poison)
+
+
+@pytest.mark.parametrize("which", [0, 1, 2])
+def test_a_caller_that_goes_does_not_spoil_the_others(which) -> None:
+    """First, middle or last: the worker is told, and the neighbours get their answers; the slot comes back."""
+
+    async def test() -> None:
+        async with play() as it:
+            it.connect()
+            calls = [it.call(number) for number in range(3)]
+            runs = await it.until_handed_over(3)
+            calls[which].cancel()
+            await settle()
+            gone = next(run for run in runs if (it.slots.images[run.slot] == which).all())
+            assert it.cancels == [gone.job]
+            for run in runs:
+                if run is gone and which == 1:
+                    it.answer(run)  # it had started all the same
+                elif run is gone:
+                    it.dispatcher.heard(link.Dropped(run.job))
+                else:
+                    it.answer(run)
+            rest = [call for number, call in enumerate(calls) if number != which]
+            assert [(await call).logits[0] for call in rest] == [n for n in range(3) if n != which]
+            assert it.dispatcher.in_service == 0
+
+    asyncio.run(test())
+
+
+@on_a_loop
+async def test_what_nobody_wants_is_not_run_again() -> None:
+    """Images whose callers left while the worker was being replaced are not handed to the new one."""
+    async with play() as it:
+        it.connect(credits=3)
+        calls = [it.call(number) for number in range(5)]
+        await it.until_handed_over(3)
+        it.dispatcher.disconnect()
+        for call in calls[:4]:
+            call.cancel()
+        await settle()
+        it.connect(credits=3)
+        (run,) = await it.until_handed_over(1)
+        await settle()
+        assert len(it.runs) == 1
+        it.answer(run)
+        assert (await calls[4]).logits[0] == 4 and it.dispatcher.in_service == 0
+
+
+@on_a_loop
+async def test_a_lane_that_hangs_is_seen_while_the_other_answers(monkeypatch) -> None:
+    """Answers to other images do not hide that one has been running for far too long."""
+    monkeypatch.setattr(dispatcher_module, "_STALLED_SECONDS", 0.3)
+    async with play() as it:
+        it.connect(run=0.001)
+        hung = it.call(0)
+        await it.until_handed_over(1)
+        begun = time.monotonic()
+        number = 0
+        while time.monotonic() - begun < 0.5:
+            number += 1
+            call = it.call(number)
+            it.answer((await it.until_handed_over(number + 1))[-1], seconds=0.001)
+            await call
+        assert it.dispatcher.stalled()
+        it.answer(it.runs[0])
+        await hung
+        assert not it.dispatcher.stalled()
+
+
+@on_a_loop
+async def test_a_failed_run_fails_its_image_alone() -> None:
+    """An error of the model is that image's; an image that could not start in time has expired."""
+    async with play() as it:
+        it.connect()
+        calls = [it.call(number) for number in range(3)]
+        runs = sorted(await it.until_handed_over(3), key=lambda run: number_of(it, run))
+        it.dispatcher.heard(link.Text({"failed": runs[0].job, "error": "Div: division by zero"}))
+        it.dispatcher.heard(link.Dropped(runs[1].job))
+        it.answer(runs[2])
+        with pytest.raises(LostError) as failed:
+            await calls[0]
+        with pytest.raises(ExpiredError):
+            await calls[1]
+        assert "Div" not in str(failed.value), "what the runtime says is for the log"
+        assert (await calls[2]).logits[0] == 2
+
+
+def number_of(it: Play, run: link.Run) -> int:
+    """Which picture a run is of."""
+    return int(it.slots.images[run.slot, 0, 0, 0])
+
+
+@on_a_loop
+async def test_a_model_that_is_given_up_tells_all_who_wait() -> None:
+    """When no worker will come, everyone gets the reason, newcomers too; a worker that comes after all is used."""
+    async with play() as it:
+        with pytest.raises(NotReadyError):
+            await it.call(0)
+        it.connect(credits=2)
+        calls = [it.call(number) for number in range(6)]
+        await it.until_handed_over(2)
+        it.dispatcher.disconnect()
+        it.dispatcher.fail("it is broken")
+        for call in calls:
+            with pytest.raises(NotReadyError, match="it is broken"):
+                await call
+        with pytest.raises(NotReadyError):
+            await it.call(7)
+        it.connect(credits=16)
+        later = [it.call(number) for number in range(16)]
+        for run in await it.until_handed_over(16):
+            it.answer(run)
+        assert [(await call).logits[0] for call in later] == list(range(16)), "every slot came back"
+
+
+@on_a_loop
+async def test_memory_has_a_bound_and_a_reason() -> None:
+    """Images beyond the bytes that may wait are refused, and not as if it were for time."""
+    room = sum(len(picture(number)) for number in (1, 2, 3))
+    async with play(Policy(max_bytes=room)) as it:
+        it.connect(credits=1)
+        calls = [it.call(number) for number in range(5)]
+        await settle()
+        with pytest.raises(OverloadedError) as refused:
+            await calls[4]
+        assert refused.value.reason == "memory"
+        for index in range(4):
+            it.answer((await it.until_handed_over(index + 1))[index])
+        assert len(await asyncio.gather(*calls[:4])) == 4
