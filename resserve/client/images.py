@@ -29,7 +29,7 @@ def encode(image: Image) -> bytes:
     if isinstance(image, bytes):
         return image
     if isinstance(image, PillowImage.Image):
-        return _encode_pixels(ImageOps.exif_transpose(image))  # PNG drops the orientation that a file would carry
+        return _encode_pixels(image)
     if isinstance(image, np.ndarray):
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
             raise InvalidInputError(
@@ -46,6 +46,7 @@ def encode(image: Image) -> bytes:
 def _encode_pixels(image: PillowImage.Image) -> bytes:
     file = io.BytesIO()
     try:
+        image = ImageOps.exif_transpose(image)  # PNG drops the orientation that a file would carry
         if image.mode in _PNG_MODES:
             image.save(file, "PNG", compress_level=1)  # the fastest: the bytes are read once, and soon
         else:

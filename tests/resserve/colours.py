@@ -2,7 +2,8 @@
 
 import io
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import grpc
 import numpy as np
@@ -11,11 +12,14 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 from PIL import Image
 
+from resserve.client import Prediction
 from resserve.v1 import classifier_pb2 as pb
 from resserve.v1.classifier_pb2_grpc import ClassifierServicer
 
 COLOURS = ("red", "green", "blue")
 MIB = 2**20
+RED, GREEN, BLUE = (np.full((6, 8, 3), np.eye(3, dtype=np.uint8)[i] * 200 + 20, np.uint8) for i in range(3))
+"""Pixels as uint8 [6, 8, 3]."""
 
 
 def busy(message: str, retry_after: float) -> grpc.Status:
@@ -127,3 +131,15 @@ def _classify(data: bytes, request: pb.ClassifyRequest) -> pb.ImageResult:
         timings=pb.Timings(decode=0.001, queue=0.002, compute=0.003, respond=0.004, total=0.010),
         batch_size=len(request.images),
     )
+
+
+def png(pixels: np.ndarray) -> bytes:
+    """The pixels as a PNG file."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+def names(predictions: Iterable[Any]) -> list[str]:
+    """The most probable class of each answer, or the name of its error."""
+    return [p.labels[0].name if isinstance(p, Prediction) else type(p).__name__ for p in predictions]

@@ -1,11 +1,10 @@
 """The client, blocking and for asyncio, against a real gRPC service that can be told to fail."""
 
 import asyncio
-import io
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from resserve.client import AsyncClient, Client, Label, ModelStatus, Prediction, ServedModel, Timings
+from resserve.client import AsyncClient, Client, Label, ModelStatus, ServedModel, Timings
 from resserve.errors import (
     ClassifyError,
     DeadlineError,
@@ -23,77 +22,9 @@ from resserve.errors import (
     RejectedError,
     UnavailableError,
 )
-from tests.resserve.colours import MIB, ColourService, busy
-
-RED, GREEN, BLUE = (np.full((6, 8, 3), np.eye(3, dtype=np.uint8)[i] * 200 + 20, np.uint8) for i in range(3))
-
-
-class AsyncFromOutside:
-    """An AsyncClient driven from blocking tests, each call on the one event loop."""
-
-    def __init__(self, target: str, **options: Any) -> None:
-        self._runner = asyncio.Runner()
-        self._client = self._runner.run(self._make(target, options))
-
-    async def _make(self, target: str, options: dict[str, Any]) -> AsyncClient:
-        return AsyncClient(target, **options)
-
-    def classify(self, images: Any, **options: Any) -> Any:
-        return self._runner.run(self._client.classify(images, **options))
-
-    def classify_stream(self, images: Iterable[Any], **options: Any) -> Iterator[Any]:
-        stream = self._client.classify_stream(images, **options)
-        try:
-            while True:
-                yield self._runner.run(anext(stream))
-        except StopAsyncIteration:
-            return
-        finally:
-            self._runner.run(stream.aclose())
-
-    def list_models(self, **options: Any) -> list[ModelStatus]:
-        return self._runner.run(self._client.list_models(**options))
-
-    def close(self) -> None:
-        self._runner.run(self._client.close())
-        self._runner.close()
-
+from tests.resserve.colours import BLUE, GREEN, MIB, RED, ColourService, busy, names, png
 
 Connect = Callable[..., Any]
-
-
-@pytest.fixture(params=[Client, AsyncFromOutside], ids=["blocking", "asyncio"])
-def connect(request: pytest.FixtureRequest) -> Iterator[Connect]:
-    """Make clients of one kind; both kinds must pass every test."""
-    clients: list[Any] = []
-
-    def make(target: str, **options: Any) -> Any:
-        clients.append(request.param(target, **options))
-        return clients[-1]
-
-    yield make
-    for client in clients:
-        client.close()
-
-
-@pytest.fixture
-def service() -> ColourService:
-    return ColourService()
-
-
-@pytest.fixture
-def client(service: ColourService, serve: Callable[..., str], connect: Connect) -> Any:
-    return connect(serve(service))
-
-
-def png(pixels: np.ndarray) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
-    return file.getvalue()
-
-
-def names(predictions: Iterable[Any]) -> list[str]:
-    return [p.labels[0].name if isinstance(p, Prediction) else type(p).__name__ for p in predictions]
 
 
 def test_every_kind_of_image_is_classified(client: Any, tmp_path: Path) -> None:
@@ -164,14 +95,6 @@ def test_unavailable_is_tried_again(client: Any, service: ColourService) -> None
 
     assert names(answers) == ["green", "red"]
     assert service.calls["Classify"] == 3
-
-
-def test_a_stream_that_is_unavailable_is_tried_again(client: Any, service: ColourService) -> None:
-    """The same holds for a stream that has not begun to answer."""
-    service.failures.extend([(grpc.StatusCode.UNAVAILABLE, "starting")] * 2)
-
-    assert names(dict(sorted(client.classify_stream([RED, GREEN, BLUE]))).values()) == ["red", "green", "blue"]
-    assert service.calls["ClassifyStream"] == 3
 
 
 @pytest.mark.parametrize("call", ["classify", "list_models"])
@@ -287,72 +210,6 @@ def test_large_messages_pass_and_too_large_ones_are_explained(client: Any, servi
     assert service.calls["Classify"] == 1
 
 
-def test_stream_gives_each_answer_its_index(client: Any, tmp_path: Path) -> None:
-    """Answers out of order, bad images and unreadable files among them, carry the index of their image."""
-    images = [RED, GREEN, b"bad", BLUE, tmp_path / "missing.png", RED, GREEN]
-
-    answers = list(client.classify_stream(images, in_flight=3))
-
-    assert [index for index, _ in answers] != sorted(index for index, _ in answers)
-    assert names(dict(sorted(answers)).values()) == [
-        "red", "green", "InvalidInputError", "blue", "InvalidInputError", "red", "green",
-    ]  # fmt: skip
-
-
-def test_stream_error_of_a_request_is_a_value(client: Any) -> None:
-    """A request that fails as a whole is answered with its error while the stream goes on."""
-    answers = dict(client.classify_stream([RED, GREEN], model="unknown"))
-
-    assert [type(answers[index]) for index in (0, 1)] == [NotFoundError, NotFoundError]
-    assert str(answers[0]) == "There is no model unknown."
-
-
-@pytest.mark.parametrize("in_flight", [2, 5])
-def test_stream_takes_no_more_than_in_flight(client: Any, in_flight: int) -> None:
-    """Images are taken only as answers make room."""
-    taken: list[int] = []
-
-    def images() -> Iterator[np.ndarray]:
-        for index in range(20):
-            taken.append(index)
-            yield RED
-
-    received = 0
-    for _ in client.classify_stream(images(), in_flight=in_flight):
-        received += 1
-        assert len(taken) <= received - 1 + in_flight
-
-    assert received == 20
-
-
-def test_stream_closed_early_by_the_service(client: Any, service: ColourService) -> None:
-    """A stream that ends without an error while images wait is an error, not a short result."""
-    service.hang_up_after = 2
-
-    with pytest.raises(UnavailableError, match="before every image was answered"):
-        list(client.classify_stream([RED] * 6, in_flight=4))
-
-
-def test_stream_left_early_by_the_caller(client: Any, service: ColourService) -> None:
-    """Leaving the loop ends the call, and the client goes on working."""
-    stream = client.classify_stream([RED] * 6, in_flight=2)
-    next(stream)
-    stream.close()
-
-    assert client.classify(BLUE).labels[0].name == "blue"
-
-
-def test_stream_passes_on_the_callers_own_error(client: Any) -> None:
-    """What the iterable of images raises reaches the caller as it is."""
-
-    def images() -> Iterator[np.ndarray]:
-        yield RED
-        raise KeyError("camera")
-
-    with pytest.raises(KeyError, match="camera"):
-        list(client.classify_stream(images()))
-
-
 def test_wrong_options_raise_before_a_call(client: Any, service: ColourService) -> None:
     """A top-k below 1, an unknown priority and an unknown option are the caller's mistakes."""
     for options, error in (({"top_k": 0}, ValueError), ({"priority": "urgent"}, ValueError), ({"k": 1}, TypeError)):
@@ -398,21 +255,6 @@ def test_clients_are_context_managers(serve: Callable[..., str]) -> None:
     with pytest.raises(ValueError, match="closed"):
         client.classify(RED)
     asyncio.run(use())
-
-
-def test_async_stream_takes_an_async_iterable(serve: Callable[..., str]) -> None:
-    """Images may come from an asynchronous generator."""
-    target = serve(ColourService())
-
-    async def images() -> Any:
-        yield RED
-        yield BLUE
-
-    async def use() -> list[Any]:
-        async with AsyncClient(target) as client:
-            return [answer async for answer in client.classify_stream(images())]
-
-    assert names(dict(sorted(asyncio.run(use()))).values()) == ["red", "blue"]
 
 
 def test_threads_share_a_client(serve: Callable[..., str]) -> None:
