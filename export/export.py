@@ -4,20 +4,20 @@ import datetime
 import importlib.metadata
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
 from torch import nn
 
-from export.certify import certify, reference_logits
+from export.certify import Precision, certify, reference_logits
 from export.golden import RealImages, from_folder, packaged
 from export.graph import write_graph
 from export.repository import check_name, new_version, publish
 from models import build, count, find, load_checkpoint
 from resserve.manifest import GOLDEN, MODEL, InputSpec, Manifest, sha256_file
 
-Precision = Literal["fp32", "int8"]
+# Metrics are training's, of the float32 network.
+_MEASURED = {"fp32": "", "int8": ", before quantisation"}
 
 _TOOLS = ("resserve", "torch", "torchvision", "onnx", "onnxscript", "onnxruntime", "numpy")
 
@@ -147,7 +147,13 @@ def _export(source: Source, images: RealImages, *, name: str, repository: Path, 
     logits = reference_logits(source.network, images.golden, source.spec)
     with new_version(repository) as folder:
         write_graph(source.network, source.spec, folder / MODEL)
-        certificate = certify(folder / MODEL, images.golden, logits)
+        if precision == "int8":
+            # Here, not above: onnxruntime.quantization puts a folder with a `models` of its own on sys.path.
+            from export.quantise import write_int8
+
+            write_int8(folder / MODEL, images.calibration, folder / "int8.onnx")
+            (folder / "int8.onnx").replace(folder / MODEL)
+        certificate = certify(folder / MODEL, images.golden, logits, precision=precision, untrained=source.untrained)
         np.savez_compressed(folder / GOLDEN, images=images.golden, logits=logits)
         counts = count(source.network, source.spec.height, source.spec.width)
         manifest = Manifest(
@@ -161,7 +167,7 @@ def _export(source: Source, images: RealImages, *, name: str, repository: Path, 
             input=source.spec,
             labels=source.labels,
             metrics=source.metrics,
-            metrics_data=source.metrics_data,
+            metrics_data=source.metrics_data and f"{source.metrics_data}{_MEASURED[precision]}",
             files={file: sha256_file(folder / file) for file in (MODEL, GOLDEN)},
             checkpoint_sha256=source.checkpoint_sha256,
             tools={tool: importlib.metadata.version(tool) for tool in _TOOLS},

@@ -7,7 +7,8 @@ import numpy.typing as npt
 import onnxruntime
 
 from resserve.errors import ResServeError
-from resserve.manifest import Certificate, CertificateEntry, Logits
+from resserve.golden import Logits
+from resserve.manifest import Certificate, CertificateEntry
 
 Images = npt.NDArray[np.uint8]
 
