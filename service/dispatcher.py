@@ -5,7 +5,6 @@ import hashlib
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from resserve.manifest import InputSpec
 from service import images, link
+from service.decoders import Decoders
 from service.errors import (
     ExpiredError,
     InvalidRequestError,
@@ -73,7 +73,7 @@ class Dispatcher:
     else is. One that ends a second worker is poison: it is refused from then on, and its neighbours are served.
     """
 
-    def __init__(self, name: str, spec: InputSpec, policy: Policy, slots: Slots, decoders: ThreadPoolExecutor) -> None:
+    def __init__(self, name: str, spec: InputSpec, policy: Policy, slots: Slots, decoders: Decoders) -> None:
         """Nothing is admitted before `connect`.
 
         Args:
@@ -228,7 +228,7 @@ class Dispatcher:
             assert isinstance(job, ImageJob)
             job.slot = self._free.pop()
             self._decoding.add(job)
-            self._decoders.submit(self._decode, job).add_done_callback(partial(self._decoded_in_thread, job))
+            self._decoders.submit(partial(self._decode, job), partial(self._finish_decode, job))
         if self._metrics:
             self._metrics.queue.set(len(self._queue))
             self._metrics.service.set(self.in_service)
@@ -239,12 +239,8 @@ class Dispatcher:
         images.decode(job.data, self._slots.images[job.slot], resize=spec.resize, interpolation=spec.interpolation)
         job.decode_ended = time.monotonic()
 
-    def _decoded_in_thread(self, job: ImageJob, done: Future[None]) -> None:
-        self._loop.call_soon_threadsafe(self._finish_decode, job, done)
-
-    def _finish_decode(self, job: ImageJob, done: Future[None]) -> None:
+    def _finish_decode(self, job: ImageJob, error: BaseException | None) -> None:
         self._decoding.discard(job)
-        error = done.exception()
         if error or job.cancelled or self._pace is None:
             self._free.append(job.slot)
         if isinstance(error, images.ImageError):

@@ -2,12 +2,12 @@
 
 import asyncio
 import os
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from resserve.repository import Version
+from service.decoders import Decoders
 from service.metrics import Metrics
-from service.model import Decoders, Model
+from service.model import Model
 from service.settings import Settings
 
 if TYPE_CHECKING:
@@ -25,13 +25,11 @@ class Frontend:
 
     def __init__(self, settings: Settings, versions: list[Version]) -> None:
         """On the running event loop; nothing is answered before `open`."""
-        cores = len(os.sched_getaffinity(0))
         self.metrics = Metrics()
         self.draining = False
         self._settings = settings
         self._changed = asyncio.Event()
-        self._pool = ThreadPoolExecutor(cores, thread_name_prefix="decode")
-        decoders = Decoders(self._pool, cores)
+        decoders = Decoders(len(os.sched_getaffinity(0)))
         self.models = {
             version.name: Model(version, settings, decoders, self.metrics, self._changed.set) for version in versions
         }
@@ -71,7 +69,6 @@ class Frontend:
         self.draining = True
         self._health.cancel()
         await self._server.stop(self._settings.drain_seconds)
-        self._pool.shutdown(wait=False, cancel_futures=True)
 
     async def _tell_health(self) -> None:
         from service.rpc.server import SERVICE

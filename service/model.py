@@ -2,8 +2,6 @@
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import structlog
@@ -11,6 +9,7 @@ import structlog
 from resserve.repository import Version
 from resserve.v1 import classifier_pb2 as pb
 from service import link
+from service.decoders import Decoders
 from service.dispatcher import Dispatcher, measured_pace
 from service.metrics import MODEL, Metrics, ModelMetrics
 from service.scheduler import Policy
@@ -24,14 +23,6 @@ STATES: tuple[State, ...] = ("LOADING", "READY", "FAILED")
 
 # More than any plan has credits for. Pages are taken when a slot is first used, and the last one freed goes first.
 _SLOTS = 256
-
-
-@dataclass(frozen=True, slots=True)
-class Decoders:
-    """The threads that decode, for all models."""
-
-    pool: ThreadPoolExecutor
-    count: int
 
 
 class Model:
@@ -77,7 +68,7 @@ class Model:
         self._served.untrained = manifest.untrained
         self.slots = Slots.create(_SLOTS, manifest.input.height, manifest.input.width, len(manifest.labels))
         policy = Policy(settings.order, settings.wait_share)
-        self.dispatcher = Dispatcher(version.name, manifest.input, policy, self.slots, decoders.pool)
+        self.dispatcher = Dispatcher(version.name, manifest.input, policy, self.slots, decoders)
 
     def connect(self, ready: dict[str, Any], send: Callable[[link.Message], None]) -> None:
         """A worker is ready.

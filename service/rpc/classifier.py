@@ -79,11 +79,11 @@ class Classifier(pb_grpc.ClassifierServicer):
             ServiceError: the whole request failed.
         """
         received = time.monotonic()
+        deadline = received + (self._default_deadline if seconds is None else seconds)
         model = self._model(request)
         code = grpc.StatusCode.INTERNAL
         try:
             async with asyncio.timeout(self._default_deadline if seconds is None else None):
-                deadline = received + (self._default_deadline if seconds is None else seconds)
                 outcomes = await self._outcomes(model, request, client, deadline)
             code = grpc.StatusCode.OK
         except ServiceError as error:
@@ -93,9 +93,10 @@ class Classifier(pb_grpc.ClassifierServicer):
             code = ExpiredError.code
             self._reject(model.name, ExpiredError.reason)
             raise ExpiredError(f"Not answered within the default deadline of {self._default_deadline:g} s.") from None
-        except asyncio.CancelledError:
-            code = grpc.StatusCode.CANCELLED
-            self._reject(model.name, "cancelled")
+        except asyncio.CancelledError:  # gRPC cancels a call whose deadline passes as it does one whose caller has gone
+            late = time.monotonic() >= deadline
+            code = ExpiredError.code if late else grpc.StatusCode.CANCELLED
+            self._reject(model.name, ExpiredError.reason if late else "cancelled")
             raise
         finally:
             if model.metrics and code != grpc.StatusCode.OK:

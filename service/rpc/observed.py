@@ -3,8 +3,7 @@
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import grpc
@@ -17,7 +16,13 @@ from service.rpc.errors import trailing_metadata
 log = structlog.get_logger()
 
 Context = grpc.aio.ServicerContext[Any, Any]
-Labels = tuple[str, str, str]  # grpc_type, grpc_service, grpc_method
+
+_TYPES = {
+    (False, False): "unary",
+    (False, True): "server_stream",
+    (True, False): "client_stream",
+    (True, True): "bidi_stream",
+}
 
 
 class Observed(grpc.aio.ServerInterceptor):
@@ -26,61 +31,66 @@ class Observed(grpc.aio.ServerInterceptor):
     def __init__(self, metrics: Metrics) -> None:
         """`metrics` gets the grpc_server series."""
         self._metrics = metrics
+        # gRPC asks for the handler with every call; it is wrapped once.
+        self._wrapped: dict[str, Any] = {}
 
     async def intercept_service(
         self, continuation: Callable[[Any], Awaitable[Any]], details: grpc.HandlerCallDetails
     ) -> Any:
-        """Wrap the handler, whatever its kind."""
-        handler = await continuation(details)
-        if handler is None:
-            return None
-        kind = ("client_stream" if handler.request_streaming else "unary", bool(handler.response_streaming))
-        name = {("unary", False): "unary", ("unary", True): "server_stream", ("client_stream", False): "client_stream"}
-        _, service, method = details.method.split("/")
-        labels = (name.get(kind, "bidi_stream"), service, method)
-        if handler.response_streaming:
-            return self._streaming(handler, labels)
-        return self._unary(handler, labels)
+        """The wrapped handler of a method; None where there is none, which gRPC answers with UNIMPLEMENTED."""
+        wrapped = self._wrapped.get(details.method)
+        if wrapped is None and (handler := await continuation(details)):
+            wrapped = self._wrapped[details.method] = self._wrap(handler, details.method)
+        return wrapped
 
-    def _unary(self, handler: Any, labels: Labels) -> Any:
-        inner = handler.stream_unary or handler.unary_unary
+    def _wrap(self, handler: Any, path: str) -> Any:
+        _, service, method = path.split("/")
+        streams = (bool(handler.request_streaming), bool(handler.response_streaming))
+        call = _Call(self._metrics, (_TYPES[streams], service, method))
+        behaviour = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
+        make = {
+            (False, False): grpc.unary_unary_rpc_method_handler,
+            (False, True): grpc.unary_stream_rpc_method_handler,
+            (True, False): grpc.stream_unary_rpc_method_handler,
+            (True, True): grpc.stream_stream_rpc_method_handler,
+        }[streams]
 
-        async def behaviour(request: Any, context: Context) -> Any:
-            async with self._watch(context, labels):
-                return await inner(request, context)
+        async def observed(request: Any, context: Context) -> Any:
+            return await call.watch(behaviour(request, context), context)
 
-        make = (
-            grpc.stream_unary_rpc_method_handler if handler.request_streaming else grpc.unary_unary_rpc_method_handler
-        )
-        return make(behaviour, handler.request_deserializer, handler.response_serializer)
+        async def observed_stream(request: Any, context: Context) -> None:
+            await call.watch(_write_all(behaviour(request, context), context), context)
 
-    def _streaming(self, handler: Any, labels: Labels) -> Any:
-        inner = handler.stream_stream or handler.unary_stream
+        chosen = observed_stream if handler.response_streaming else observed
+        return make(chosen, handler.request_deserializer, handler.response_serializer)
 
-        async def behaviour(request: Any, context: Context) -> Any:
-            async with self._watch(context, labels):
-                result = inner(request, context)
-                if hasattr(result, "__aiter__"):
-                    async for response in result:
-                        await context.write(response)
-                else:
-                    await result
 
-        make = (
-            grpc.stream_stream_rpc_method_handler if handler.request_streaming else grpc.unary_stream_rpc_method_handler
-        )
-        return make(behaviour, handler.request_deserializer, handler.response_serializer)
+async def _write_all(responses: Any, context: Context) -> None:
+    """Run a streaming behaviour of either of gRPC's styles: one that yields, or one that writes."""
+    if hasattr(responses, "__aiter__"):
+        async for response in responses:
+            await context.write(response)
+    else:
+        await responses
 
-    @asynccontextmanager
-    async def _watch(self, context: Context, labels: tuple[str, str, str]) -> AsyncIterator[None]:
+
+class _Call:
+    """Watches the calls of one method."""
+
+    def __init__(self, metrics: Metrics, labels: tuple[str, str, str]) -> None:
+        self._handled, self._labels = metrics.handled, labels
+        self._handling = metrics.handling.labels(*labels)
+
+    async def watch(self, work: Awaitable[Any], context: Context) -> Any:
         started = time.monotonic()
         code = grpc.StatusCode.UNKNOWN
         try:
-            yield
+            result = await work
             code = grpc.StatusCode.OK
+            return result
         except ServiceError as error:
             code = error.code
-            log.debug("rpc refused", method=labels[2], code=code.name, reason=str(error))
+            log.debug("rpc refused", method=self._labels[2], code=code.name, reason=str(error))
             await context.abort(code, str(error), trailing_metadata(error))
         except asyncio.CancelledError:
             remaining = context.time_remaining()
@@ -93,8 +103,8 @@ class Observed(grpc.aio.ServerInterceptor):
         except Exception:
             code = grpc.StatusCode.INTERNAL
             number = uuid.uuid4().hex
-            log.exception("rpc failed", method=labels[2], id=number)
+            log.exception("rpc failed", method=self._labels[2], id=number)
             await context.abort(code, f"Something went wrong in the service; its log has more under id {number}.")
         finally:
-            self._metrics.handled.labels(*labels, code.name).inc()
-            self._metrics.handling.labels(*labels).observe(time.monotonic() - started)
+            self._handled.labels(*self._labels, code.name).inc()
+            self._handling.observe(time.monotonic() - started)

@@ -52,7 +52,10 @@ def _listen(channel: socket.socket, lanes: Lanes) -> None:
     """Take a frontend's messages until it hangs up. The first has its slots."""
     frontend = None
     while True:
-        packet, fds, _, _ = socket.recv_fds(channel, link.MAX_PACKET, 2)
+        try:
+            packet, fds, _, _ = socket.recv_fds(channel, link.MAX_PACKET, 1)
+        except ConnectionResetError:  # hung up with something unread
+            break
         if not packet:
             break
         match link.decode(packet):
