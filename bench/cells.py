@@ -205,6 +205,20 @@ def request_cost(bench: Bench) -> Figures:
     }
 
 
+def frontends(bench: Bench) -> Figures:
+    """Requests per second that the path around the model takes with 1, 2 and 4 frontends, and its CPU for each."""
+    figures: Figures = {}
+    for count in (1, 2, 4):
+        with bench.served(STUB, RESSERVE_FRONTENDS=str(count)) as (service, target):
+            bench.closed(_small(target), 32, channels=32)
+            before = service.cpu_seconds()
+            result = bench.closed(_small(target), 32, channels=32)
+            spent = service.cpu_seconds() - before
+        answers = int(np.count_nonzero(result.records["code"] == 0))
+        figures |= {f"{count}/per_second": result.throughput, f"{count}/server_ms": spent / answers * 1e3}
+    return figures
+
+
 def _flood(bench: Bench, rate: float, deadlines: tuple[float, float]) -> Plan:
     return Plan(
         seconds=bench.seconds + bench.warmup, warmup=bench.warmup, rate=rate, deadlines=deadlines, seed=bench.seed

@@ -140,7 +140,8 @@ def _turn(question: Question, name: str, photos: Sequence[bytes], seed: int) -> 
         target = Target(address=service.address, images=photos, model=name)
         one = _drive(question, target, concurrency=1)
         figures |= {"pss_idle": float(service.pss_bytes())}
-        with Sampler(service.pss_bytes) as sampler:
+        # Once a second: a reading walks all pages of the service, which takes milliseconds.
+        with Sampler(service.pss_bytes, every=1.0) as sampler:
             joules = read_joules()
             full = _drive(question, target, concurrency=_SATURATING_CALLERS)
             energy = spent(joules, read_joules())
@@ -157,7 +158,7 @@ def _turn(question: Question, name: str, photos: Sequence[bytes], seed: int) -> 
         "pss_highest": sampler.highest,
     }
     if energy is not None:
-        figures["joules_per_image"] = energy / max(1, np.count_nonzero(full.records["code"] == 0))
+        figures["joules_per_image"] = energy / max(1, int(np.count_nonzero(full.records["code"] == 0)))
     return Turn(figures, one)
 
 

@@ -144,8 +144,8 @@ class Sampler:
         self._thread.join()
 
     def _run(self) -> None:
-        while not self._stop.wait(self._every):
-            try:
+        stopped = False
+        while not stopped:  # the last reading comes after the block has ended
+            stopped = self._stop.wait(self._every)
+            with suppress(psutil.Error):  # a process of the tree ended while it was read
                 self.highest = max(self.highest, self._read())
-            except psutil.Error:
-                continue  # a process of the tree ended while it was read
