@@ -72,7 +72,7 @@ def open_data(source: str, *, seed: int) -> ImageData:
         held_out = _samples(held_out_root, labels)
         description = f"{len(held_out)} images of {held_out_root}"
     else:
-        train, held_out = _split(train, classes=len(labels), seed=seed)
+        train, held_out = split(train, classes=len(labels), seed=seed)
         description = f"{len(held_out)} images of {train_root}, held out with seed {seed}"
     return ImageData(
         labels=labels,
@@ -84,6 +84,34 @@ def open_data(source: str, *, seed: int) -> ImageData:
     )
 
 
+def split(samples: list[Sample], *, classes: int, seed: int) -> tuple[list[Sample], list[Sample]]:
+    """Hold out a fifth of each class, at least one image and never all.
+
+    Args:
+        samples: of every class.
+        classes: how many there are.
+        seed: of the draw.
+
+    Returns:
+        The samples to train on, and those held out.
+
+    Raises:
+        ResServeError: no class has two images.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    train: list[Sample] = []
+    held_out: list[Sample] = []
+    for label in range(classes):
+        members = [sample for sample in samples if sample.label == label]
+        order = torch.randperm(len(members), generator=generator).tolist()
+        cut = min(max(1, round(len(members) * HELD_OUT)), len(members) - 1)
+        held_out.extend(members[i] for i in sorted(order[:cut]))
+        train.extend(members[i] for i in sorted(order[cut:]))
+    if not held_out:
+        raise ResServeError("Every class has a single image, which leaves none to hold out; add images.")
+    return train, held_out
+
+
 def check_images(samples: list[Sample]) -> Iterator[int]:
     """Decode every image once, yielding how many were read so far.
 
@@ -92,10 +120,11 @@ def check_images(samples: list[Sample]) -> Iterator[int]:
     """
     broken: list[str] = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for done, fault in enumerate(pool.map(_fault, samples, chunksize=1), start=1):
-            if fault:
-                broken.append(fault)
-            yield done
+        for start in range(0, len(samples), 1024):  # map() alone would queue millions at once
+            for done, fault in enumerate(pool.map(_fault, samples[start : start + 1024]), start=start + 1):
+                if fault:
+                    broken.append(fault)
+                yield done
     if broken:
         raise ResServeError(
             f"{len(broken)} of {len(samples)} images cannot be read; replace or remove them, first {broken[0]}."
@@ -138,22 +167,6 @@ def _check_held_out_classes(held_out: list[str], labels: list[str], folder: Path
         raise ResServeError(
             f"{folder} holds the class {unknown[0]}, which no training image has; give both parts the same classes."
         )
-
-
-def _split(samples: list[Sample], *, classes: int, seed: int) -> tuple[list[Sample], list[Sample]]:
-    """Hold out a fifth of each class, at least one image and never all."""
-    generator = torch.Generator().manual_seed(seed)
-    train: list[Sample] = []
-    held_out: list[Sample] = []
-    for label in range(classes):
-        members = [sample for sample in samples if sample.label == label]
-        order = torch.randperm(len(members), generator=generator).tolist()
-        cut = min(max(1, round(len(members) * HELD_OUT)), len(members) - 1)
-        held_out.extend(members[i] for i in sorted(order[:cut]))
-        train.extend(members[i] for i in sorted(order[cut:]))
-    if not held_out:
-        raise ResServeError("Every class has a single image, which leaves none to hold out; add images.")
-    return train, held_out
 
 
 def _fingerprint(root: Path, train: list[Sample], held_out: list[Sample]) -> str:

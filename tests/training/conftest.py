@@ -12,7 +12,7 @@ Painter = Callable[..., Path]
 
 @pytest.fixture
 def paint(tmp_path: Path) -> Painter:
-    """Write classes that differ in colour, so that a network can tell them apart: paint("train", red=4, blue=4)."""
+    """Writes classes that differ in colour, so that a network can tell them apart, e.g. blue=4, red=4."""
 
     def painter(part: str, *, size: int = 32, root: str = "data", **classes: int) -> Path:
         random = np.random.default_rng(0)

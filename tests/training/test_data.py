@@ -9,7 +9,7 @@ from sklearn.datasets import load_digits
 from resserve.errors import ResServeError
 from tests.training.conftest import Painter
 from training import digits
-from training.data import Sample, _split, check_images, open_data
+from training.data import Sample, check_images, open_data, split
 
 
 @pytest.mark.parametrize("part", ["val", "test"])
@@ -45,7 +45,7 @@ def test_split_leaves_every_class_an_image(counts: list[int], seed: int) -> None
     """Whatever the class sizes, each class keeps an image to train on, and no image is lost or doubled."""
     samples = [Sample(Path(f"{label}/{n}"), label) for label, count in enumerate(counts) for n in range(count)]
 
-    train, held_out = _split(samples, classes=len(counts), seed=seed)
+    train, held_out = split(samples, classes=len(counts), seed=seed)
 
     assert {sample.label for sample in train} == set(range(len(counts)))
     assert sorted([*train, *held_out]) == sorted(samples)
