@@ -21,7 +21,7 @@ from service.errors import (
 )
 from service.metrics import Metrics
 from service.model import Model
-from service.rpc.errors import to_message
+from service.rpc.errors import ran_out, to_message
 
 Context = grpc.aio.ServicerContext[pb.ClassifyRequest, pb.ClassifyResponse]
 
@@ -93,8 +93,8 @@ class Classifier(pb_grpc.ClassifierServicer):
             code = ExpiredError.code
             self._reject(model.name, ExpiredError.reason)
             raise ExpiredError(f"Not answered within the default deadline of {self._default_deadline:g} s.") from None
-        except asyncio.CancelledError:  # gRPC cancels a call whose deadline passes as it does one whose caller has gone
-            late = time.monotonic() >= deadline
+        except asyncio.CancelledError:
+            late = ran_out(deadline - time.monotonic())
             code = ExpiredError.code if late else grpc.StatusCode.CANCELLED
             self._reject(model.name, ExpiredError.reason if late else "cancelled")
             raise

@@ -7,6 +7,14 @@ from google.rpc import error_details_pb2, status_pb2
 from resserve.v1 import classifier_pb2 as pb
 from service.errors import ServiceError
 
+# The caller's clock starts before ours, and its cancel comes before our own notice of the deadline.
+_SLACK = 0.1  # seconds
+
+
+def ran_out(remaining: float | None) -> bool:
+    """Whether a call that was cancelled with so many seconds left was cancelled for its deadline, not by its caller."""
+    return remaining is not None and remaining <= _SLACK
+
 
 def to_message(error: ServiceError) -> pb.Error:
     """The error as part of an answer."""

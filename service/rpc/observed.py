@@ -11,7 +11,7 @@ import structlog
 
 from service.errors import ServiceError
 from service.metrics import Metrics
-from service.rpc.errors import trailing_metadata
+from service.rpc.errors import ran_out, trailing_metadata
 
 log = structlog.get_logger()
 
@@ -93,8 +93,7 @@ class _Call:
             log.debug("rpc refused", method=self._labels[2], code=code.name, reason=str(error))
             await context.abort(code, str(error), trailing_metadata(error))
         except asyncio.CancelledError:
-            remaining = context.time_remaining()
-            late = remaining is not None and remaining <= 0
+            late = ran_out(context.time_remaining())
             code = grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED
             raise
         except grpc.aio.AbortError:
