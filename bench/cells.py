@@ -109,6 +109,7 @@ def overload(bench: Bench, model: str) -> Figures:
         "first_good": float(min([*ends, *newcomer], default=_RECOVERY_SECONDS)),
         "newcomer": float(min(newcomer, default=_RECOVERY_SECONDS)),
         "send_lag_p99": result.lag,
+        "generator_cpu": result.generator_cpu,
     }
 
 

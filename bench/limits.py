@@ -95,7 +95,10 @@ ROWS = [
     Row("endurance", "ratio", "memory after all requests / after 1,000", 1.01, most=True),
     Row("request", "ms", "server CPU per 120 kB request, no-op model", 0.5, most=True, unit=" ms"),
     Row("request", "per_second", "  requests per second", None),
-    *(Row("frontends", f"{n}/per_second", f"no-op model, {n} frontends: requests per second", None) for n in (1, 2, 4)),
+    *(
+        Row("frontends", f"{n}/per_second", f"no-op model, requests per second, frontends: {n}", None)
+        for n in (1, 2, 4)
+    ),
 ]
 
 
