@@ -284,6 +284,8 @@ class Dispatcher:
         if done.first:
             self._pace.observe_run(done.batch, done.ended - done.started, done.alone)
             self._metrics.batch.observe(done.batch)
+            if done.new_shape:
+                self._metrics.new_shapes.inc()
         if job is None:
             return
         self.answered += 1

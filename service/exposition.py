@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector, generate_late
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from service.gpu import GpuCollector
 from service.metrics import MODEL, Metrics
 from service.model import STATES, Model
 
@@ -32,6 +33,7 @@ class Exposition:
             multiprocess.MultiProcessCollector(self._registry, shared)  # type: ignore[no-untyped-call]
         ProcessCollector(registry=self._registry)
         self._registry.register(_Models(models, worker))
+        self._registry.register(GpuCollector())
 
     def render(self) -> bytes:
         """Everything, as of now."""

@@ -49,13 +49,14 @@ class Done:
     """Worker to frontend: the logits are in the slot."""
 
     code: ClassVar[bytes] = b"D"
-    layout: ClassVar[struct.Struct] = struct.Struct("<QIdd??")
+    layout: ClassVar[struct.Struct] = struct.Struct("<QIdd???")
     job: int
     batch: int
     started: float
     ended: float
     first: bool  # of its batch: who counts runs counts these
     alone: bool  # it ran on the session that has all threads
+    new_shape: bool  # the device had not run this size of batch before
 
 
 @dataclass(frozen=True, slots=True)

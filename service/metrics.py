@@ -45,6 +45,9 @@ class Metrics:
         self.queue = gauge("resserve_queue_images", "Images that wait to be decoded.", MODEL)
         self.service = gauge("resserve_in_service_images", "Images between decoding and the end of their run.", MODEL)
         self.restarts = counter("resserve_worker_restarts", "Workers that were replaced.", ("model", "reason"))
+        self.new_shapes = counter(
+            "resserve_first_seen_shapes", "Batches of a size that a GPU had not run before it was ready.", MODEL
+        )
         rpc = ("grpc_type", "grpc_service", "grpc_method")
         self.handled = counter("grpc_server_handled", "RPCs completed, by code.", (*rpc, "grpc_code"))
         self.handling = histogram("grpc_server_handling_seconds", "RPCs from start to end, in seconds.", rpc)
@@ -61,6 +64,7 @@ class ModelMetrics:
         self._stages = [metrics.stage.labels(**labels, stage=stage) for stage in STAGES]
         self.batch = metrics.batch.labels(**labels)
         self.images = metrics.images.labels(**labels)
+        self.new_shapes = metrics.new_shapes.labels(**labels)
         self.queue = metrics.queue.labels(**labels)
         self.service = metrics.service.labels(**labels)
 

@@ -26,7 +26,7 @@ class Engine:
         plan: how it is to be used.
         provider: ONNX Runtime's name of what runs the model.
         device: "cpu" or "cuda:0".
-        new_shapes: runs of a batch size that had not been run before.
+        shapes: batch sizes that have been run, where the plan fixes them.
     """
 
     def __init__(self, model: Path, plan: Plan, *, provider: str, optimised: bool) -> None:
@@ -42,6 +42,7 @@ class Engine:
             ResServeError: the runtime does not load the model, or loads it elsewhere than asked.
         """
         self.plan = plan
+        self.shapes: set[int] = set()
         self.provider = provider
         self.device = "cuda:0" if provider == CUDA else "cpu"
         self._lanes = _session(model, provider, threads=1, optimised=optimised)
@@ -49,6 +50,10 @@ class Engine:
         self._alone = (
             _session(model, provider, threads=plan.alone_threads, optimised=optimised) if plan.alone_threads else None
         )
+
+    def is_new(self, count: int) -> bool:
+        """Whether the device would meet the shape of this batch for the first time, which costs it a search."""
+        return self.plan.fixed and self.plan.padded(count) not in self.shapes
 
     def run(self, images: NDArray[np.uint8], alone: bool = False) -> NDArray[np.float32]:
         """Logits, float32 [N, classes], of images, uint8 [N, H, W, 3].
@@ -58,6 +63,7 @@ class Engine:
         """
         session = self._alone if alone and self._alone else self._lanes
         count = len(images)
+        self.shapes.add(self.plan.padded(count))
         if padding := self.plan.padded(count) - count:
             images = np.concatenate([images, np.zeros((padding, *images.shape[1:]), np.uint8)])
         logits: NDArray[np.float32] = session.run(["logits"], {"images": images})[0]

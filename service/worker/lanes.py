@@ -103,6 +103,7 @@ class Lanes:
 
     def _answer(self, batch: list[_Job], alone: bool) -> list[tuple[_Job, link.Message]]:
         """Run a batch; where it fails, each image by itself, so that one spoils no other."""
+        new_shape = self._engine.is_new(len(batch))
         started = time.monotonic()
         try:
             logits = self._engine.run(_pixels(batch), alone)
@@ -113,7 +114,10 @@ class Lanes:
         ended = time.monotonic()
         for row, job in zip(logits, batch, strict=True):
             job.frontend.slots.logits[job.run.slot] = row
-        return [(job, link.Done(job.run.job, len(batch), started, ended, job is batch[0], alone)) for job in batch]
+        return [
+            (job, link.Done(job.run.job, len(batch), started, ended, job is batch[0], alone, new_shape))
+            for job in batch
+        ]
 
 
 def _pixels(batch: list[_Job]) -> NDArray[np.uint8]:

@@ -68,7 +68,7 @@ class Play:
         """The worker's answer: the picture's number."""
         self.slots.logits[run.slot] = self.slots.images[run.slot, 0, 0, 0]
         now = time.monotonic()
-        self.dispatcher.heard(link.Done(run.job, 1, now - seconds, now, first=True, alone=False))
+        self.dispatcher.heard(link.Done(run.job, 1, now - seconds, now, first=True, alone=False, new_shape=False))
 
 
 @asynccontextmanager
