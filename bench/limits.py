@@ -127,17 +127,18 @@ def main(
         requests=5_000 if quick else 100_000,
     )
     history = _History(quick, describe())
+    code = 0
     try:
         for name in wanted:
             for run in range(1 if quick else runs):
                 with console.status(f"{name}, run {run + 1}"):
                     history.add(name, _attempt(console, name, replace(bench, seed=run)))
     except KeyboardInterrupt:
+        code = 130  # as shells have it for Ctrl-C
         console.print("[yellow]Stopped; the table has what was measured.")
     console.print(table(history.cells))
     console.print(f"[dim]{sentence(history.machine)}\n[dim]{history.path}")
-    if history.failed:
-        sys.exit(1)
+    sys.exit(code or int(history.failed))
 
 
 def _attempt(console: Console, name: str, bench: Bench) -> Figures | None:
