@@ -31,6 +31,17 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository with one model, `digits` (ResNet-20 at 16 px), fitted and measured: its answers are right."""
+    from export.export import export_checkpoint
+    from tests.digits import write_checkpoint
+
+    folder = tmp_path_factory.mktemp("digits")
+    write_checkpoint(folder / "checkpoint.pt")
+    return export_checkpoint(folder / "checkpoint.pt", name="digits", repository=folder / "weights").parent.parent
+
+
+@pytest.fixture(scope="session")
 def alpha(repository: Path) -> Golden:
     """The golden images of `alpha` and PyTorch's answers."""
     return golden(repository / "alpha" / "1")
