@@ -9,6 +9,7 @@ import json
 import platform
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -20,6 +21,8 @@ from service.worker.plan import Measured, Plan, cores
 
 MODEL = "model.onnx"
 _SEAL = "seal.json"
+_TEMPORARY = ".tmp-"
+_ABANDONED_SECONDS = 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,8 @@ def scratch(folder: Path) -> Iterator[Path | None]:
     """A temporary folder beside `folder`, gone afterwards; None where the repository cannot be written."""
     try:
         folder.parent.mkdir(exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=".tmp-", dir=folder.parent))
+        _sweep(folder.parent)
+        temporary = Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=folder.parent))
     except OSError:
         yield None
         return
@@ -62,6 +66,13 @@ def scratch(folder: Path) -> Iterator[Path | None]:
         yield temporary
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _sweep(parent: Path) -> None:
+    """Remove what killed workers left; a younger one may be in use, also by another machine."""
+    for left in parent.glob(f"{_TEMPORARY}*"):
+        if time.time() - left.stat().st_mtime > _ABANDONED_SECONDS:
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def seal(temporary: Path, folder: Path, plan: Plan, measured: Measured) -> None:
