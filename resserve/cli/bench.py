@@ -16,33 +16,35 @@ class Arrivals(StrEnum):
     constant = "constant"
 
 
+Images = Annotated[
+    Path | None,
+    typer.Option(exists=True, file_okay=False, help="Pictures to send (default: photos of 500 x 375 pixels)."),
+]
+ObjectiveText = Annotated[
+    str | None, typer.Option(metavar="p99=50ms", help="Find the rate that the service takes within this.")
+]
+AgainstRaw = Annotated[
+    bool, typer.Option("--against-raw", help="Hold it against plain ONNX Runtime, measured before and after.")
+]
+Repository = Annotated[Path, typer.Option(help="With --against-raw: where the served version lies.")]
+Metrics = Annotated[str, typer.Option(help="The service's metrics, to check the figures against; empty: none.")]
+Rate = Annotated[float | None, typer.Option(min=0.01, help="Open loop: requests per second, whatever comes back.")]
+
+
 def command(
     target: Annotated[str, typer.Argument(help="The service's gRPC address.")] = "127.0.0.1:8001",
     model: Annotated[str, typer.Option(help="May be left out while one model is served.")] = "",
     concurrency: Annotated[int, typer.Option(min=1, help="Closed loop: callers that wait for their answer.")] = 8,
-    rate: Annotated[
-        float | None, typer.Option(min=0.01, help="Open loop: requests per second, whatever comes back.")
-    ] = None,
+    rate: Rate = None,
     arrivals: Annotated[Arrivals, typer.Option(help="With --rate.")] = Arrivals.poisson,
     seconds: Annotated[float, typer.Option(min=0.1, help="What counts; the warm-up comes before.")] = 20.0,
     warmup: Annotated[float, typer.Option(min=0, help="Seconds that do not count.")] = 3.0,
     deadline: Annotated[float, typer.Option(min=0.001, help="Seconds that each request gives the service.")] = 10.0,
-    images: Annotated[
-        Path | None,
-        typer.Option(exists=True, file_okay=False, help="Pictures to send (default: photos of 500 x 375 pixels)."),
-    ] = None,
-    objective: Annotated[
-        str | None, typer.Option(metavar="p99=50ms", help="Find the rate that the service takes within this.")
-    ] = None,
-    against_raw: Annotated[
-        bool, typer.Option("--against-raw", help="Hold it against plain ONNX Runtime, measured before and after.")
-    ] = False,
-    repository: Annotated[Path, typer.Option(help="With --against-raw: where the served version lies.")] = Path(
-        "weights"
-    ),
-    metrics: Annotated[
-        str, typer.Option(help="The service's metrics, to check the figures against; empty: none.")
-    ] = "http://127.0.0.1:8002/metrics",
+    images: Images = None,
+    objective: ObjectiveText = None,
+    against_raw: AgainstRaw = False,
+    repository: Repository = Path("weights"),
+    metrics: Metrics = "http://127.0.0.1:8002/metrics",
     processes: Annotated[int, typer.Option(min=1, help="Generator processes.")] = 1,
     channels: Annotated[int, typer.Option(min=1, help="Connections of each process.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="The same seed sends the same pictures at the same times.")] = 0,
