@@ -1,6 +1,7 @@
 """From a version on disk to an engine that was seen to answer as PyTorch did."""
 
 import hashlib
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,9 +54,18 @@ def load(order: Order) -> Loaded:
         ResServeError: a digest differs, the device is not to be had, or the answers drift.
     """
     with ThreadPoolExecutor(len(order.files)) as pool:
-        digests = pool.map(lambda name: _check_digest(Path(order.directory) / name, order.files[name]), order.files)
-        loaded = _on_device(order)
-        list(digests)
+        checks = [pool.submit(_check_digest, Path(order.directory) / name, order.files[name]) for name in order.files]
+
+        def verified() -> None:
+            for check in checks:
+                check.result()
+
+        try:
+            loaded = _on_device(order, verified)
+        except Exception:
+            verified()  # that a file was altered is the reason, whatever it led to
+            raise
+        verified()
     return loaded
 
 
@@ -69,18 +79,18 @@ def _check_digest(path: Path, expected: str) -> None:
         raise ResServeError(f"{path} was altered: its SHA-256 is not the manifest's; export the model again.")
 
 
-def _on_device(order: Order) -> Loaded:
+def _on_device(order: Order, verified: Callable[[], None]) -> Loaded:
     problem = cuda_problem() if order.device != "cpu" else None
     if order.device == "cuda" and problem:
         raise ResServeError(f"CUDA was asked for, but {problem}.")
     if order.device == "cpu" or problem:
-        return _on_cpu(order)
+        return _on_cpu(order, verified)
     try:
         return _on_cuda(order)
     except ResServeError:
         if order.device == "cuda":
             raise
-        return _on_cpu(order)
+        return _on_cpu(order, verified)
 
 
 def _on_cuda(order: Order) -> Loaded:
@@ -92,7 +102,7 @@ def _on_cuda(order: Order) -> Loaded:
     return Loaded(engine, measure(engine.run, order.height, order.width, plan.lanes, sizes))
 
 
-def _on_cpu(order: Order) -> Loaded:
+def _on_cpu(order: Order, verified: Callable[[], None]) -> Loaded:
     folder = cache.place(Path(order.directory), order.files["model.onnx"], CPU)
     if cached := cache.read(folder):
         engine = Engine(cached.model, _as_ordered(cached.plan, order), provider=CPU, optimised=True)
@@ -100,6 +110,7 @@ def _on_cpu(order: Order) -> Loaded:
         # the same still, and warms both.
         _replay(engine, order, images=1)
         return Loaded(engine, cached.measured)
+    verified()  # or what was altered would be sealed as if it were the original
     with cache.scratch(folder) as temporary:
         model = Path(order.directory) / "model.onnx"
         if temporary:
