@@ -1,5 +1,6 @@
 """How a worker uses its device: how many batches at once, on how many threads, how large."""
 
+import math
 import os
 import threading
 import time
@@ -15,6 +16,10 @@ GPU_BATCHES = (1, 2, 4, 8, 16, 32)
 
 # A larger batch keeps everyone in it waiting longer, so it has to pay for itself, and by more than measuring errs.
 _WORTH = 1.1
+
+# Every first start pays for measuring: a slow network is measured less often.
+_SECONDS = 3.0
+_LEAST_ROUNDS, _MOST_ROUNDS = 2, 10
 
 Runner = Callable[[NDArray[np.uint8], bool], NDArray[np.float32]]
 
@@ -71,7 +76,7 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def measure(run: Runner, height: int, width: int, lanes: int, sizes: tuple[int, ...], rounds: int = 3) -> Measured:
+def measure(run: Runner, height: int, width: int, lanes: int, sizes: tuple[int, ...]) -> Measured:
     """Time a runner: the least of some runs of each kind, as noise only ever adds.
 
     Args:
@@ -80,16 +85,18 @@ def measure(run: Runner, height: int, width: int, lanes: int, sizes: tuple[int, 
         width: pixels.
         lanes: threads that run at the same time.
         sizes: batch sizes, taken in turn so that a noisy moment does not fall on one of them alone.
-        rounds: of all sizes.
     """
     pixels = np.random.default_rng(0).integers(0, 256, (max(sizes), height, width, 3), dtype=np.uint8)
     for size in sizes:
         run(pixels[:size], False)
-    runs = dict.fromkeys(sizes, float("inf"))
-    for _ in range(rounds):
+    runs, alone = dict.fromkeys(sizes, math.inf), math.inf
+    started, rounds = time.monotonic(), 0
+    while rounds < _LEAST_ROUNDS or (time.monotonic() - started < _SECONDS and rounds < _MOST_ROUNDS):
         for size in sizes:
             runs[size] = min(runs[size], _with_busy_lanes(run, pixels[:size], lanes))
-    return Measured(runs, min(_seconds(run, pixels[:1], True) for _ in range(rounds)))
+        alone = min(alone, _seconds(run, pixels[:1], True))
+        rounds += 1
+    return Measured(runs, alone)
 
 
 def _with_busy_lanes(run: Runner, images: NDArray[np.uint8], lanes: int) -> float:
