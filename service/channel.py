@@ -31,6 +31,8 @@ class Channel:
         """Send one packet, with descriptors; to a worker that has just died it is lost, and `closed` follows."""
         try:
             socket.send_fds(self._end, [link.encode(message)], fds)
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # what it said last is still to be heard, and then its end
         except OSError:
             self._loop.call_soon(self._hang_up)
 
@@ -51,6 +53,8 @@ class Channel:
                 packet = self._end.recv(link.MAX_PACKET)
             except BlockingIOError:
                 return
+            except ConnectionResetError:
+                continue  # it ended without reading everything; its last words are behind this
             except OSError:
                 packet = b""
             if not packet:

@@ -1,5 +1,6 @@
 """The packets and the shared memory between a frontend and a worker."""
 
+import asyncio
 import mmap
 import os
 import socket
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service import link
+from service.channel import Channel
 from service.slots import Slots
 
 numbers = st.integers(0, 2**64 - 1)
@@ -95,3 +97,24 @@ def test_slots_have_no_name_and_cost_nothing_unused() -> None:
     assert name.startswith("/memfd:") and name.endswith("(deleted)")
     assert before == 0 and os.fstat(slots.fd).st_blocks * 512 < slots.images[0].nbytes + 4 * mmap.PAGESIZE
     os.close(slots.fd)
+
+
+def test_last_words_are_heard() -> None:
+    """What a worker said before it ended is heard, once, though it ended without reading what it was sent."""
+
+    async def talk() -> list[object]:
+        heard: list[object] = []
+        ended = asyncio.Event()
+        mine, theirs = link.pair()
+        channel = Channel(mine, heard.append, ended.set)
+        channel.send(link.Ping(1))
+        theirs.send(link.encode(link.Text({"refused": "broken"})))
+        theirs.send(link.encode(link.Ping(2)))
+        theirs.close()
+        channel.send(link.Ping(3))
+        async with asyncio.timeout(30):
+            await ended.wait()
+        assert not channel.open
+        return heard
+
+    assert asyncio.run(talk()) == [link.Text({"refused": "broken"}), link.Ping(2)]
