@@ -100,8 +100,7 @@ def create_app(
         Route("/metrics", get_metrics),
         Route("/livez", get_livez),
         Route("/readyz", get_readyz),
-        Route("/api/models", get_models),
-        Route("/api/classify", post_classify, methods=["POST"]),
+        Mount("/api", routes=[Route("/models", get_models), Route("/classify", post_classify, methods=["POST"])]),
         Mount("/", StaticFiles(directory=PAGE, html=True)),
     ]
     return Starlette(routes=routes, middleware=[Middleware(_SecurityHeaders)])

@@ -226,6 +226,17 @@ def test_the_call_can_be_copied_and_works(page: Browser, seven: Path) -> None:
     assert python.stdout.startswith("digit 7: "), python.stderr
 
 
+def test_a_service_that_is_away_is_met_again(browser: Browser, server: Server) -> None:
+    """While the service cannot be reached the page says so, and goes on when it is back."""
+    browser.open(server.http)
+    browser.devtools("Network.enable")
+    offline = {"latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
+    browser.devtools("Network.emulateNetworkConditions", offline=True, **offline)
+    browser.wait(lambda: browser.text("#service-state") == "not answering", "the page says it")
+    browser.devtools("Network.emulateNetworkConditions", offline=False, **offline)
+    browser.wait(lambda: browser.text("#service-state") == "2 ready, 1 not", "the page goes on")
+
+
 def test_keep_asking_until_told_to_stop(page: Browser, server: Server, seven: Path) -> None:
     """The toggle, pressed with the keyboard, asks again and again, and stops when it is pressed again."""
     page.pick(seven)
