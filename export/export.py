@@ -14,6 +14,7 @@ from export.golden import RealImages, from_folder, packaged
 from export.graph import write_graph
 from export.repository import check_name, new_version, publish
 from models import build, count, find, load_checkpoint
+from resserve.errors import ResServeError
 from resserve.manifest import GOLDEN, MODEL, InputSpec, Manifest, sha256_file
 
 # Metrics are training's, of the float32 network.
@@ -46,7 +47,8 @@ def export_checkpoint(
         name: the model's name in the repository.
         repository: the folder of all models.
         precision: of weights and activations.
-        golden: a folder of images to certify with; None takes the photos inside scikit-learn.
+        golden: a folder of images to certify with, and to calibrate int8 with, which needs it; None takes the photos
+            inside scikit-learn.
 
     Returns:
         The folder of the new version.
@@ -57,6 +59,11 @@ def export_checkpoint(
     """
     check_name(name)
     checkpoint = load_checkpoint(path)
+    if precision == "int8" and golden is None:
+        raise ResServeError(
+            "int8 takes the ranges of activations from images like those the model will see: "
+            "give --golden a folder of them."
+        )
     spec = InputSpec(
         height=checkpoint.input_size,
         width=checkpoint.input_size,
@@ -74,7 +81,7 @@ def export_checkpoint(
         metrics_data=checkpoint.metrics_data,
         checkpoint_sha256=sha256_file(path),
     )
-    return _export(source, _real_images(golden, spec), name=name, repository=repository, precision=precision)
+    return export_source(source, _real_images(golden, spec), name=name, repository=repository, precision=precision)
 
 
 def export_untrained(
@@ -125,7 +132,7 @@ def export_untrained(
         labels=[f"class {index}" for index in range(classes)],
         untrained=True,
     )
-    return _export(source, images, name=name, repository=repository, precision=precision)
+    return export_source(source, images, name=name, repository=repository, precision=precision)
 
 
 def _real_images(folder: Path | None, spec: InputSpec) -> RealImages:
@@ -143,7 +150,13 @@ def _settle_batch_norms(network: nn.Module, images: RealImages, spec: InputSpec)
         network((torch.from_numpy(images.golden).permute(0, 3, 1, 2) / 255 - mean) / std)
 
 
-def _export(source: Source, images: RealImages, *, name: str, repository: Path, precision: Precision) -> Path:
+def export_source(source: Source, images: RealImages, *, name: str, repository: Path, precision: Precision) -> Path:
+    """Write the graph, certify it and publish it; the folder of the new version.
+
+    Raises:
+        ResServeError: the exported model drifts, or cannot be written. Nothing is left in the repository then.
+    """
+    check_name(name)
     logits = reference_logits(source.network, images.golden, source.spec)
     with new_version(repository) as folder:
         write_graph(source.network, source.spec, folder / MODEL)

@@ -155,7 +155,7 @@ def check_digests(directory: Path, manifest: Manifest) -> None:
     """Compare every file with its digest.
 
     Raises:
-        ResServeError: naming the first file that is missing, altered, or not in the manifest.
+        ResServeError: naming the first file that is missing or altered.
     """
     for name, expected in manifest.files.items():
         path = directory / name

@@ -23,7 +23,7 @@ def command(
     ],
     name: Annotated[str, typer.Option(help="The model's name in the repository.")],
     repository: Annotated[Path, typer.Option(help="The folder of all models.")] = Path("weights"),
-    precision: Annotated[Precision, typer.Option(help="int8 is calibrated on real images.")] = Precision.fp32,
+    precision: Annotated[Precision, typer.Option(help="int8 needs --golden for a checkpoint.")] = Precision.fp32,
     golden: Annotated[
         Path | None,
         typer.Option(

@@ -1,0 +1,168 @@
+"""From network to version: what the manifest says, and that a model which drifts never becomes one."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import Tensor, nn
+
+from export.certify import INT8_TOLERANCE
+from export.export import Source, export_checkpoint, export_source, export_untrained
+from export.golden import RealImages
+from export.replay import BATCHES, open_session, run
+from models import CATALOGUE, load_checkpoint, save_checkpoint
+from resserve.errors import ResServeError
+from resserve.manifest import InputSpec, read_manifest, sha256_file
+from tests.digits import digit, write_checkpoint
+from tests.digits import scans as digits
+
+
+class Tiny(nn.Sequential):
+    """The smallest network worth the name."""
+
+    def __init__(self, *middle: nn.Module) -> None:
+        super().__init__(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), *middle, nn.Linear(4, 5))
+
+
+class AcrossTheBatch(nn.Module):
+    """What no network may do: let one image's answer depend on its neighbours'."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + x.sum(dim=0, keepdim=True)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network that tells digits apart."""
+    path = tmp_path_factory.mktemp("trained") / "checkpoint.pt"
+    write_checkpoint(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pictures of digits that it was not fitted on."""
+    folder = tmp_path_factory.mktemp("scans")
+    for number in range(800, 1000):
+        digit(number).save(folder / f"{number}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(checkpoint: Path, scans: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its float32 version."""
+    repository = tmp_path_factory.mktemp("weights")
+    return export_checkpoint(checkpoint, name="digits", repository=repository, golden=scans)
+
+
+def _source(network: nn.Module, spec: InputSpec) -> Source:
+    return Source(network=network, architecture="tiny", spec=spec, labels=list("abcde"))
+
+
+def test_the_manifest_of_an_untrained_network(repository: Path) -> None:
+    """It is marked untrained, carries the catalogue's counts, and certifies every batch size."""
+    manifest = read_manifest(repository / "alpha" / "1")
+
+    assert (manifest.name, manifest.version, manifest.architecture) == ("alpha", 1, "resnet20")
+    assert (manifest.untrained, manifest.precision, manifest.metrics) == (True, "fp32", {})
+    assert (manifest.parameters, manifest.multiply_adds) == CATALOGUE["resnet20"].counts
+    assert len(manifest.labels) == 10
+    assert manifest.tools.keys() >= {"torch", "onnx", "onnxruntime", "resserve"}
+    assert [entry.batch for entry in manifest.certificate.entries] == list(BATCHES)
+    assert all(entry.max_abs_diff <= manifest.certificate.tolerance for entry in manifest.certificate.entries)
+    assert all(entry.top1_agreement == 1 for entry in manifest.certificate.entries)
+
+
+def test_the_manifest_of_a_checkpoint(checkpoint: Path, trained: Path) -> None:
+    """Labels, input, metrics and the checkpoint's digest come from the checkpoint."""
+    manifest = read_manifest(trained)
+
+    saved = load_checkpoint(checkpoint)
+    assert not manifest.untrained
+    assert manifest.labels == saved.labels
+    assert (manifest.input.height, manifest.input.width, manifest.input.resize) == (16, 16, 16)
+    assert (manifest.metrics, manifest.metrics_data) == (saved.metrics, saved.metrics_data)
+    assert manifest.checkpoint_sha256 == sha256_file(checkpoint)
+
+
+def test_int8_answers_as_float32_does(checkpoint: Path, scans: Path, trained: Path) -> None:
+    """Weights are int8, the file shrinks, and answers on unseen digits are as right as those of float32."""
+    small = export_checkpoint(
+        checkpoint, name="small", repository=trained.parent.parent, golden=scans, precision="int8"
+    )
+
+    pictures = np.stack([np.asarray(digit(number)) for number in range(1000, 1400)])
+    whole, eight = (
+        run(open_session(version / "model.onnx"), pictures, 50).argmax(axis=1) for version in (trained, small)
+    )
+    truth = digits().target[1000:1400]
+    assert (whole == eight).mean() > 0.9
+    assert abs((whole == truth).mean() - (eight == truth).mean()) < 0.04
+    manifest = read_manifest(small)
+    largest = np.abs(np.load(small / "golden.npz")["logits"]).max()
+    assert manifest.precision == "int8"
+    assert manifest.certificate.tolerance == pytest.approx(INT8_TOLERANCE * largest)
+    assert manifest.metrics_data == "digits, before quantisation"
+    assert sorted(path.name for path in small.iterdir()) == ["golden.npz", "manifest.json", "model.onnx"]
+    weights = {entry.data_type for entry in onnx.load(small / "model.onnx").graph.initializer if len(entry.dims) == 4}
+    assert onnx.TensorProto.INT8 in weights
+    assert (small / "model.onnx").stat().st_size < 0.5 * (trained / "model.onnx").stat().st_size
+
+
+def test_int8_of_a_checkpoint_needs_its_own_kind_of_images(checkpoint: Path, tmp_path: Path) -> None:
+    """Ranges found on other images can be far off, so none are guessed."""
+    with pytest.raises(ResServeError, match="give --golden a folder"):
+        export_checkpoint(checkpoint, name="digits", repository=tmp_path, precision="int8")
+
+
+def test_a_drift_stops_the_export(spec: InputSpec, images: RealImages, tmp_path: Path) -> None:
+    """A network whose answers change with the batch is right at batch 1, wrong at 2, and never becomes a version."""
+    torch.manual_seed(0)
+
+    with pytest.raises(ResServeError, match="at batch 2 drifts from PyTorch"):
+        export_source(_source(Tiny(AcrossTheBatch()), spec), images, name="tiny", repository=tmp_path, precision="fp32")
+
+    assert not list(tmp_path.iterdir())
+    assert export_source(_source(Tiny(), spec), images, name="tiny", repository=tmp_path, precision="fp32").is_dir()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 0.0])
+def test_a_diverged_network_is_refused(value: float, checkpoint: Path, tmp_path: Path) -> None:
+    """Logits that are not finite, or all zero, certify nothing."""
+    saved = load_checkpoint(checkpoint)
+    for name in ("fc.weight", "fc.bias"):
+        saved.state_dict[name].fill_(value)
+    save_checkpoint(tmp_path / "diverged.pt", saved)
+
+    with pytest.raises(ResServeError, match="not finite, or all zero"):
+        export_checkpoint(tmp_path / "diverged.pt", name="digits", repository=tmp_path / "weights")
+
+    assert not (tmp_path / "weights").exists()
+
+
+def test_wrong_names_and_sizes_are_refused_before_work(tmp_path: Path) -> None:
+    """An unknown architecture, a size its strides do not allow and a bad name are one sentence each."""
+    with pytest.raises(ResServeError, match="There is no network named 'resnet5O'"):
+        export_untrained("resnet5O", size=224, classes=10, name="net", repository=tmp_path / "weights")
+    with pytest.raises(ResServeError, match="at least 32x32"):
+        export_untrained("vgg16", size=31, classes=10, name="net", repository=tmp_path / "weights")
+    with pytest.raises(ResServeError, match="cannot be a model's name"):
+        export_untrained("resnet20", size=32, classes=10, name="My Net", repository=tmp_path / "weights")
+
+    assert not (tmp_path / "weights").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("architecture", ["resnet152", "vgg19", "resnet1202"])
+def test_the_largest_networks(architecture: str, tmp_path: Path) -> None:
+    """Depth and size do not blow up logits or the tolerance."""
+    entry = CATALOGUE[architecture]
+
+    version = export_untrained(
+        architecture, size=entry.input_size, classes=entry.classes, name="large", repository=tmp_path
+    )
+
+    logits = np.load(version / "golden.npz")["logits"]
+    assert 1e-3 < np.abs(logits).max() < 1e3
