@@ -14,6 +14,7 @@ def order(version: Version, settings: Settings) -> dict[str, Any]:
         "directory": str(version.directory),
         "files": manifest.files,
         "device": settings.device,
+        "precision": manifest.precision,
         "height": manifest.input.height,
         "width": manifest.input.width,
         "tolerance": manifest.certificate.tolerance,

@@ -29,13 +29,14 @@ class Engine:
         shapes: batch sizes that have been run, where the plan fixes them.
     """
 
-    def __init__(self, model: Path, plan: Plan, *, provider: str, optimised: bool) -> None:
+    def __init__(self, model: Path, plan: Plan, *, provider: str, precision: str, optimised: bool) -> None:
         """Load the model.
 
         Args:
             model: the ONNX file.
             plan: the session for a lone job is made only when the plan has one.
             provider: CPU or CUDA.
+            precision: of the weights.
             optimised: the file was written by the optimiser, which need not run again.
 
         Raises:
@@ -45,10 +46,12 @@ class Engine:
         self.shapes: set[int] = set()
         self.provider = provider
         self.device = "cuda:0" if provider == CUDA else "cpu"
-        self._lanes = _session(model, provider, threads=1, optimised=optimised)
+        self._lanes = _session(model, provider, threads=1, precision=precision, optimised=optimised)
         # The weights of both sessions are one mapped file, so the second costs little memory.
         self._alone = (
-            _session(model, provider, threads=plan.alone_threads, optimised=optimised) if plan.alone_threads else None
+            _session(model, provider, threads=plan.alone_threads, precision=precision, optimised=optimised)
+            if plan.alone_threads
+            else None
         )
 
     def is_new(self, count: int) -> bool:
@@ -70,12 +73,16 @@ class Engine:
         return logits[:count]
 
 
-def _session(model: Path, provider: str, *, threads: int, optimised: bool) -> Any:
+def _session(model: Path, provider: str, *, threads: int, precision: str, optimised: bool) -> Any:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     # Spinning threads would take the cores from the decoder and from the other lanes.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if precision == "fp32":
+        # Packing copies the weights of linear layers, 0.5 GB a session for VGG-16, and gains nothing: 302 ms against
+        # 294 ms an image. int8 needs it: 24 ms against 55 ms for ResNet-50 (docs/performance.md).
+        options.add_session_config_entry("session.disable_prepacking", "1")
     if optimised:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:

@@ -23,6 +23,7 @@ class Order:
         directory: of the version.
         files: name to SHA-256, of every file.
         device: "auto", "cpu" or "cuda".
+        precision: of the weights.
         height, width: pixels of the input.
         tolerance, min_agreement: bounds of the golden replay.
         lanes, max_batch: the operator's plan; 0 leaves it to measuring.
@@ -31,6 +32,7 @@ class Order:
     directory: str
     files: dict[str, str]
     device: str
+    precision: str
     height: int
     width: int
     tolerance: float
@@ -95,7 +97,9 @@ def _on_device(order: Order, verified: Callable[[], None]) -> Loaded:
 
 def _on_cuda(order: Order) -> Loaded:
     plan = Plan(order.lanes or 2, order.max_batch or max(GPU_BATCHES), alone_threads=0, fixed=True)
-    engine = Engine(Path(order.directory) / "model.onnx", plan, provider=CUDA, optimised=False)
+    engine = Engine(
+        Path(order.directory) / "model.onnx", plan, provider=CUDA, precision=order.precision, optimised=False
+    )
     _replay(engine, order)
     sizes = tuple(size for size in GPU_BATCHES if size <= plan.max_batch)
     # Measuring runs every size of batch, so no caller meets a shape the runtime has not seen.
@@ -105,7 +109,9 @@ def _on_cuda(order: Order) -> Loaded:
 def _on_cpu(order: Order, verified: Callable[[], None]) -> Loaded:
     folder = cache.place(Path(order.directory), order.files["model.onnx"], CPU)
     if cached := cache.read(folder):
-        engine = Engine(cached.model, _as_ordered(cached.plan, order), provider=CPU, optimised=True)
+        engine = Engine(
+            cached.model, _as_ordered(cached.plan, order), provider=CPU, precision=order.precision, optimised=True
+        )
         # The sealed file was replayed whole on this processor by this runtime: one image a session shows that it is
         # the same still, and warms both.
         _replay(engine, order, images=1)
@@ -117,7 +123,7 @@ def _on_cpu(order: Order, verified: Callable[[], None]) -> Loaded:
             optimise(model, CPU, temporary / cache.MODEL)
             model = temporary / cache.MODEL
         first = Plan(cores(), max_batch=1, alone_threads=cores() if cores() > 1 else 0)
-        engine = Engine(model, first, provider=CPU, optimised=temporary is not None)
+        engine = Engine(model, first, provider=CPU, precision=order.precision, optimised=temporary is not None)
         _replay(engine, order)
         measured = measure(engine.run, order.height, order.width, first.lanes, CPU_BATCHES)
         plan = Plan(first.lanes, measured.best_batch, first.alone_threads)
