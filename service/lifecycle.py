@@ -1,6 +1,7 @@
 """The life of the service, from the first worker to the last answer."""
 
 import asyncio
+import importlib
 import json
 import os
 import signal
@@ -70,7 +71,7 @@ class Service:
         grpc_port, classifier = await self._frontend.open(settings.port, shared=settings.frontends > 1)
         self._siblings.listen(grpc_port)
         try:
-            http_server, http_port = self._http(classifier, grpc_port)
+            http_server = await self._http(classifier, grpc_port)
         except ResServeError:
             await asyncio.gather(self._frontend.drain(), self._siblings.drain(settings.drain_seconds))
             raise
@@ -80,7 +81,7 @@ class Service:
             await asyncio.wait({loading, stopping}, return_when=asyncio.FIRST_COMPLETED)
             if not stop.is_set():
                 await loading
-                self._announce(grpc_port, http_port)
+                self._announce(grpc_port, http_server.port)
                 await stopping
         finally:
             log.info("draining", at_most_seconds=settings.drain_seconds)
@@ -88,7 +89,9 @@ class Service:
             await http_server.stop()
             log.info("stopped")
 
-    def _http(self, classifier: "Classifier", grpc_port: int) -> tuple["HttpServer", int]:
+    async def _http(self, classifier: "Classifier", grpc_port: int) -> "HttpServer":
+        # In a thread: calls are answered meanwhile.
+        await asyncio.to_thread(importlib.import_module, "service.http")
         from service import page_api
         from service.http import HttpServer, create_app
 
@@ -101,7 +104,7 @@ class Service:
         )
         server = HttpServer(app, self._settings.host, self._settings.http_port)
         server.start()
-        return server, server.port
+        return server
 
     async def _loaded(self) -> None:
         """Wait until every model is READY or FAILED.
