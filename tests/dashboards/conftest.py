@@ -12,7 +12,7 @@ from tests.digits import digit, held_out
 from tests.serving import Server, wait_until
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def compared(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository with `digits` and the baseline, an untrained VGG-16."""
     from export.export import export_untrained
@@ -23,7 +23,7 @@ def compared(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def prometheus(compared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
     """Has watched a service under load, in which a worker was killed and replaced."""
     if not shutil.which("prometheus"):
