@@ -45,11 +45,11 @@ MODELS := weights/resnet50/1/manifest.json weights/vgg16_bn/1/manifest.json
 endif
 
 weights/resnet50/1/manifest.json: | .venv/train.stamp
-	@$(BIN)/resserve train resnet50 --data digits --out runs/resnet50 --size 64 --epochs 10 --resume
+	@$(BIN)/resserve train resnet50 --data digits --out runs/resnet50 --size 32 --epochs 8 --resume
 	$(BIN)/resserve export runs/resnet50/checkpoint.pt --name resnet50
 
 weights/vgg16_bn/1/manifest.json: | .venv/train.stamp
-	@$(BIN)/resserve train vgg16_bn --data digits --out runs/vgg16_bn --size 32 --epochs 4 --resume
+	@$(BIN)/resserve train vgg16_bn --data digits --out runs/vgg16_bn --size 32 --epochs 4 --lr 0.01 --resume
 	$(BIN)/resserve export runs/vgg16_bn/checkpoint.pt --name vgg16_bn
 
 serve: .venv/serve.stamp $(MODELS)  ## set up, train on digits if weights/ is empty, and serve

@@ -123,7 +123,9 @@ def make_plan(config: TrainConfig) -> Plan:
     data = open_data(config.data, seed=config.seed)
     arguments: dict[str, Any] = {"num_classes": len(data.labels)}
     if entry.shortcut is not None:
-        arguments["shortcut"] = config.shortcut or entry.shortcut
+        shortcut = arguments["shortcut"] = config.shortcut or entry.shortcut
+        # With option A, which has no weights, a network of silent blocks begins with one layer and learns much later.
+        arguments["zero_init_residual"] = recipe.zero_init_residual and shortcut != "A"
     elif config.shortcut is not None:
         raise ResServeError(f"{config.architecture} has no shortcuts; leave out --shortcut.")
     return Plan(

@@ -60,7 +60,7 @@ def draw_curves(path: Path, epochs: list[Epoch], title: str) -> None:
         for part, line, name in (("train", "--", "training"), ("val", "-", "validation")):
             values = [getattr(epoch, f"{part}_{quantity}") for epoch in epochs]
             axes.plot(numbers, values, line, color="tab:red", marker="." if len(epochs) < 30 else "", label=name)
-        # The first validations may be far off, while the batch norms' statistics settle; they must not flatten the rest.
+        # The first validations are far off while the batch norms' statistics settle; they must not flatten the rest.
         highest = {part: max(getattr(epoch, f"{part}_{quantity}") for epoch in epochs) for part in ("train", "val")}
         top = min(max(highest.values()), 1.5 * highest["train"])
         axes.set(xlabel="epoch", ylabel=quantity, ylim=(0, 1.05 * top if top > 0 else None))

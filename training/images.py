@@ -58,12 +58,12 @@ def varied(size: int, *, crop: str, mirrored: bool) -> v2.Transform:
     Args:
         size: side of the square, in pixels.
         crop: for pictures of at least 128 pixels, "area" (a random part, Szegedy et al. 2014, section 6) or "scale"
-            (a random scale, as He et al. 2015, section 3.4); smaller ones are shifted by up to an eighth, as in their
-            section 4.2.
+            (a random scale, as He et al. 2015, section 3.4); smaller ones are shifted, by up to a sixteenth or, as in
+            their section 4.2, an eighth.
         mirrored: mirror every other picture.
     """
     if size < SMALL:
-        cut = [_shorter_side(size), v2.RandomCrop(size, padding=size // 8)]
+        cut = [_shorter_side(size), v2.RandomCrop(size, padding=size // (8 if crop == "scale" else 16))]
     elif crop == "scale":
         cut = [v2.RandomShortestSize(list(range(size * 256 // 224, size * 480 // 224 + 1))), v2.RandomCrop(size)]
     else:

@@ -28,6 +28,7 @@ class Recipe:
         label_smoothing: part of the target shared among all classes.
         clip_norm: largest L2 norm of all gradients together; None leaves them.
         crop: see images.varied.
+        zero_init_residual: start every residual block as its shortcut, where shortcuts have weights to learn with.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Recipe:
     label_smoothing: float = 0.0
     clip_norm: float | None = None
     crop: Literal["area", "scale"] = "scale"
+    zero_init_residual: bool = False
 
     def steps(self, per_epoch: int) -> Schedule:
         """The learning rates of a run of so many steps an epoch."""
@@ -66,14 +68,13 @@ class Recipe:
 # He et al. 2015, sections 3.4 and 4.2: batch 128 on CIFAR (256 on ImageNet), and 164 epochs are its 64k iterations.
 PAPER = Recipe(name="paper", epochs=164, batch=128, lr=0.1, warmup=0, schedule="step")
 
-# What is usual since: Goyal et al. 2017 (warm-up, no decay of batch norms) and He et al. 2018, "Bag of Tricks"
-# (cosine, label smoothing), with a batch for data sets of thousands of images. Their blocks that start as their
-# shortcuts are left out: short runs learn much later with them.
+# What is usual since: Goyal et al. 2017 (warm-up, no decay of batch norms, blocks that start as their shortcuts) and
+# He et al. 2018, "Bag of Tricks" (cosine, label smoothing), with a batch for data sets of thousands of images.
 MODERN = Recipe(
     name="modern",
     epochs=20,
     batch=32,
-    lr=0.02,
+    lr=0.05,
     warmup=1,
     schedule="cosine",
     nesterov=True,
@@ -82,6 +83,7 @@ MODERN = Recipe(
     label_smoothing=0.1,
     clip_norm=5.0,
     crop="area",
+    zero_init_residual=True,
 )
 
 RECIPES = {recipe.name: recipe for recipe in (PAPER, MODERN)}
