@@ -39,6 +39,16 @@ class Classifier(pb_grpc.ClassifierServicer):
         self._models = models
         self._metrics = metrics
         self._default_deadline = default_deadline
+        self._answering = 0
+        self._draining = False
+        self._idle = asyncio.Event()
+
+    def drain(self) -> asyncio.Event:
+        """Refuse requests from now on; what is returned is set once those that were accepted are answered."""
+        self._draining = True
+        if not self._answering:
+            self._idle.set()
+        return self._idle
 
     async def Classify(self, request: pb.ClassifyRequest, context: Context) -> pb.ClassifyResponse:  # noqa: N802
         """One request, one answer."""
@@ -82,6 +92,7 @@ class Classifier(pb_grpc.ClassifierServicer):
         deadline = received + (self._default_deadline if seconds is None else seconds)
         model = self._model(request)
         code = grpc.StatusCode.INTERNAL
+        self._answering += 1
         try:
             async with asyncio.timeout(self._default_deadline if seconds is None else None):
                 outcomes = await self._outcomes(model, request, client, deadline)
@@ -99,6 +110,9 @@ class Classifier(pb_grpc.ClassifierServicer):
             self._reject(model.name, ExpiredError.reason if late else "cancelled")
             raise
         finally:
+            self._answering -= 1
+            if self._draining and not self._answering:
+                self._idle.set()
             if model.metrics and code != grpc.StatusCode.OK:
                 model.metrics.request(code.name, time.monotonic() - received)
         return _response(model, request, outcomes, received)
@@ -114,6 +128,8 @@ class Classifier(pb_grpc.ClassifierServicer):
             number = model.version.number
             if request.version not in (0, number):
                 raise UnknownModelError(f"Model {model.name} is served in version {number}, not {request.version}.")
+            if self._draining:
+                raise NotReadyError("The service is stopping.")
         except ServiceError as error:
             self._reject("", error.reason)
             raise

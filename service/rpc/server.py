@@ -1,5 +1,6 @@
 """The gRPC port: the classifier, health and reflection, every RPC observed."""
 
+import asyncio
 import socket
 
 import grpc
@@ -22,6 +23,12 @@ _OPTIONS = (
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
 )
 
+# Seconds in which a stopping service still takes calls, to refuse them: those that wait to be taken when gRPC stops are
+# broken off without a word.
+_REFUSING = 0.1
+# Seconds for the last answers to leave. Health watches and idle streams, which have no end, are cut after them.
+_FLUSH = 0.5
+
 
 class GrpcServer:
     """The port and the health of what is behind it.
@@ -43,6 +50,7 @@ class GrpcServer:
         Raises:
             ResServeError: the port is taken, or the host is not an address of this machine.
         """
+        self._classifier = classifier
         self._server = grpc.aio.server(
             interceptors=[Observed(metrics)], options=(*_OPTIONS, ("grpc.so_reuseport", int(shared)))
         )
@@ -70,7 +78,13 @@ class GrpcServer:
     async def stop(self, grace: float) -> None:
         """Say NOT_SERVING, refuse new calls, and wait up to `grace` seconds for those accepted."""
         await self._health.enter_graceful_shutdown()
-        await self._server.stop(grace)
+        idle = asyncio.create_task(self._classifier.drain().wait())
+        await asyncio.sleep(_REFUSING)
+        stopping = asyncio.create_task(self._server.stop(grace))
+        await asyncio.wait({idle, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        idle.cancel()
+        await self._server.stop(_FLUSH)
+        await stopping
 
 
 def check_free(host: str, port: int) -> None:
