@@ -22,6 +22,7 @@ FROM python:3.11.14-slim-bookworm AS runtime
 RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin resserve
 ENV PATH=/opt/resserve/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
+    ORT_DISABLE_TELEMETRY=1 \
     RESSERVE_HOST=0.0.0.0 \
     RESSERVE_REPOSITORY=/weights
 USER 10001
