@@ -19,9 +19,11 @@ Precision = Literal["fp32", "int8"]
 # mean that is off by 0.001, 4e-3 for a division by 256.
 FP32_TOLERANCE = 2e-4
 
-# Measured: 0.02 to 0.04 for trained networks calibrated on their own data, 0.1 to 0.2 for untrained ones.
+# Measured: 0.02 to 0.04 for trained networks calibrated on their own data. Untrained ones magnify rounding with depth,
+# up to 0.23 (ResNet-152), and their top answers mean nothing: of these int8 versions only gross damage is refused.
 INT8_TOLERANCE = 0.25
-# A top answer that int8 may turn over: one of eight. Those of untrained networks mean nothing, so none is required.
+INT8_UNTRAINED_TOLERANCE = 0.5
+# A top answer that int8 may turn over: one of eight.
 INT8_AGREEMENT = 7 / 8
 
 
@@ -50,11 +52,13 @@ def certify(model: Path, images: Images, golden: Logits, *, precision: Precision
     Raises:
         ResServeError: it drifts.
     """
-    share, agreement = (FP32_TOLERANCE, 1.0) if precision == "fp32" else (INT8_TOLERANCE, INT8_AGREEMENT)
+    share, agreement = FP32_TOLERANCE, 1.0
+    if precision == "int8":
+        share, agreement = (INT8_UNTRAINED_TOLERANCE, 0.0) if untrained else (INT8_TOLERANCE, INT8_AGREEMENT)
     bounds = Certificate(
         images=len(images),
         tolerance=share * float(np.abs(golden).max()),
-        min_top1_agreement=0 if untrained and precision == "int8" else agreement,
+        min_top1_agreement=agreement,
         entries=[],
     )
     return bounds.model_copy(update={"entries": replay(model, images, golden, bounds)})

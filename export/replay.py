@@ -34,9 +34,16 @@ def open_session(path: Path) -> onnxruntime.InferenceSession:
 
 
 def run(session: onnxruntime.InferenceSession, images: Images, batch: int) -> Logits:
-    """Logits [M, classes] of images [M, H, W, 3], `batch` at a time; the last batch may be smaller."""
+    """Logits [M, classes] of images [M, H, W, 3], `batch` at a time; the last batch may be smaller.
+
+    Raises:
+        ResServeError: ONNX Runtime cannot run a batch, e.g. as its size was frozen in the file.
+    """
     (source,) = session.get_inputs()
-    parts = [session.run(None, {source.name: images[at : at + batch]})[0] for at in range(0, len(images), batch)]
+    try:
+        parts = [session.run(None, {source.name: images[at : at + batch]})[0] for at in range(0, len(images), batch)]
+    except Exception as error:  # ONNX Runtime's own exceptions have no common base.
+        raise ResServeError(f"ONNX Runtime cannot run the model on {batch} images at once: {error}") from error
     return np.concatenate(parts)
 
 

@@ -87,8 +87,8 @@ def _remove_stale(repository: Path) -> None:
     for folder in repository.glob(f"{_TEMPORARY}*"):
         try:
             lock = _lock(folder)
-        except BlockingIOError:
-            continue  # its export is still running
+        except OSError:
+            continue  # its export is still running, or has just ended
         shutil.rmtree(folder, ignore_errors=True)
         os.close(lock)
 

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from export.certify import INT8_TOLERANCE
 from export.export import Source, export_checkpoint, export_source, export_untrained
 from export.golden import RealImages
-from export.replay import BATCHES, open_session, run
+from export.graph import write_graph
+from export.replay import BATCHES, open_session, replay, run
 from models import CATALOGUE, load_checkpoint, save_checkpoint
 from resserve.errors import ResServeError
-from resserve.manifest import InputSpec, read_manifest, sha256_file
+from resserve.manifest import Certificate, InputSpec, read_manifest, sha256_file
 from tests.digits import digit, write_checkpoint
 from tests.digits import scans as digits
 
@@ -140,6 +141,18 @@ def test_a_diverged_network_is_refused(value: float, checkpoint: Path, tmp_path:
         export_checkpoint(tmp_path / "diverged.pt", name="digits", repository=tmp_path / "weights")
 
     assert not (tmp_path / "weights").exists()
+
+
+def test_a_frozen_batch_is_one_sentence(spec: InputSpec, images: RealImages, tmp_path: Path) -> None:
+    """A file whose batch size is fixed, as exporters are known to make, does not pass for one whose batch is free."""
+    write_graph(Tiny(), spec, tmp_path / "model.onnx")
+    model = onnx.load(tmp_path / "model.onnx")
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+    onnx.save(model, tmp_path / "model.onnx")
+    bounds = Certificate(images=8, tolerance=1000, min_top1_agreement=0, entries=[])
+
+    with pytest.raises(ResServeError, match="cannot run the model on 2 images at once"):
+        replay(tmp_path / "model.onnx", images.golden, np.zeros((8, 5), np.float32), bounds)
 
 
 def test_wrong_names_and_sizes_are_refused_before_work(tmp_path: Path) -> None:

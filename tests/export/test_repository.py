@@ -90,6 +90,7 @@ def test_a_temporary_in_use_is_kept(repository: Path, tmp_path: Path) -> None:
     """Only folders whose process is gone are swept up."""
     manifest = read_manifest(repository / "alpha" / "1")
     (tmp_path / ".tmp-left").mkdir()
+    (tmp_path / ".tmp-note").write_text("not a folder of ours")
 
     with new_version(tmp_path) as first, new_version(tmp_path) as second:
         assert not (tmp_path / ".tmp-left").exists()
@@ -97,7 +98,7 @@ def test_a_temporary_in_use_is_kept(repository: Path, tmp_path: Path) -> None:
         assert second.is_dir()
         assert publish(second, manifest) == tmp_path / "alpha" / "1"
 
-    assert [path.name for path in tmp_path.iterdir()] == ["alpha"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".tmp-note", "alpha"]
 
 
 def test_numbers_go_on_from_the_highest(repository: Path, tmp_path: Path) -> None:
