@@ -19,8 +19,7 @@ RULES = [
     for group in yaml.safe_load((DASHBOARDS / f"rules/{name}.yml").read_text())["groups"]
     for rule in group["rules"]
 ]
-# Batch sizes are run ahead on a GPU only.
-NEEDS_GPU = re.compile(r"resserve_gpu_|cuda|resserve_first_seen_shapes")
+NEEDS_GPU = re.compile(r"resserve_gpu_|cuda")
 METRIC = re.compile(r"\b(?:\w+:)?(?:resserve|grpc_server)\w*(?::\w+)?\b|\bup\b")
 
 
