@@ -111,7 +111,9 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         partial.replace(path)
         _sync(path.parent)
     except (OSError, RuntimeError) as error:
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        # torch.save reports a full disk as an internal failure, in whose context stands the system's own error.
+        cause = error.__context__ if isinstance(error.__context__, OSError) else error
+        reason = getattr(cause, "strerror", None) or str(cause).splitlines()[0]
         raise ResServeError(
             f"Cannot write the checkpoint {path} ({reason}); free space or choose another folder."
         ) from error

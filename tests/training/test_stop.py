@@ -100,7 +100,8 @@ def test_a_full_disk(arguments: list[str], tmp_path: Path) -> None:
     )
 
     assert ended.returncode == 1
-    assert ended.stderr.splitlines()[-1].startswith(f"resserve: Cannot write the checkpoint {out}/checkpoint.pt (")
+    sentence = f"resserve: Cannot write the checkpoint {out}/checkpoint.pt (File too large); "
+    assert ended.stderr.splitlines()[-1].startswith(sentence)
     assert "Traceback" not in ended.stderr
     assert (out / "checkpoint.pt").read_bytes() == before
     assert finish(arguments, out, "--resume").returncode == 0
