@@ -1,5 +1,6 @@
 """ResServe: residual networks from training to a certified gRPC service."""
 
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -8,6 +9,9 @@ if TYPE_CHECKING:
 __all__ = ["DEFAULT_TARGET", "AsyncClient", "Client", "__version__"]
 
 __version__ = "0.1.0"
+
+# ONNX Runtime 1.32 keeps a device id and a database of usage events for upload unless told not to, before its import.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 DEFAULT_TARGET = "127.0.0.1:8001"
 """Where `resserve serve` listens unless told otherwise."""
