@@ -1,7 +1,7 @@
 """What every room's tests may use."""
 
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import hypothesis
@@ -69,10 +69,10 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Server]]:
     """
     servers: list[Server] = []
 
-    def start(repository: Path, *flags: str, **settings: str) -> Server:
+    def start(repository: Path, *flags: str, under: Sequence[str] = (), **settings: str) -> Server:
         folder = tmp_path / f"service-{len(servers)}"
         folder.mkdir()
-        servers.append(Server(repository, folder, *flags, **settings))
+        servers.append(Server(repository, folder, *flags, under=under, **settings))
         return servers[-1]
 
     yield start

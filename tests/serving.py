@@ -110,14 +110,15 @@ def refuse(repository: Path, folder: Path, *flags: str, **settings: str) -> tupl
 class Server:
     """One running service. `stop` it; whatever of it is left is killed by `close`."""
 
-    def __init__(self, repository: Path, folder: Path, *flags: str, **settings: str) -> None:
+    def __init__(self, repository: Path, folder: Path, *flags: str, under: Sequence[str] = (), **settings: str) -> None:
+        """`under` is a command that runs the service's, such as env(1)."""
         self.folder = folder
         self._mark = uuid.uuid4().hex
         self._stderr = (folder / "log").open("wb")
         ready = folder / "ready.json"
         ready.unlink(missing_ok=True)
         self.process = subprocess.Popen(
-            command(repository, folder, *flags),
+            [*under, *command(repository, folder, *flags)],
             cwd=folder,  # where no resserve.toml is, unless the test wrote one
             env=environment(SERVING_TEST=self._mark, **settings),
             stdin=subprocess.DEVNULL,
