@@ -19,7 +19,7 @@ $(BIN)/python:
 	$(PYTHON) -m venv .venv
 
 # $(call install,extras): the package in place, with the stubs that its build generates.
-install = echo "Installing resserve[$(1)] into .venv (once)" && $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(1)]'
+install = echo "Installing resserve[$(1)] into .venv (once)" && $(BIN)/pip install -qq --disable-pip-version-check -c constraints.txt -e '.[$(1)]'
 
 .venv/serve.stamp: $(SETUP) | $(BIN)/python
 	@$(call install,cpu)
@@ -53,7 +53,11 @@ weights/vgg16_bn/1/manifest.json: | .venv/train.stamp
 	$(BIN)/resserve export runs/vgg16_bn/checkpoint.pt --name vgg16_bn
 
 serve: .venv/serve.stamp $(MODELS)  ## set up, train on digits if weights/ is empty, and serve
-	@$(BIN)/resserve serve
+	@for picture in runs/digits/val/7/*.png; do
+		[ ! -e "$$picture" ] || echo "In another terminal:  $(BIN)/resserve classify $$picture --model resnet50"
+		break
+	done
+	$(BIN)/resserve serve
 
 demo: .venv/bench.stamp $(MODELS)  ## the same, then classify held-out pictures with both models, compare, and stop
 	@$(BIN)/python -m bench.demo
@@ -76,7 +80,7 @@ types: .venv/dev.stamp  ## mypy, strict on resserve/ and service/
 	@$(BIN)/mypy
 
 proto: .venv/dev.stamp  ## the gRPC stubs again
-	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps -e .
+	@$(BIN)/pip install -qq --disable-pip-version-check -c constraints.txt --no-deps -e .
 
 constraints: .venv/dev.stamp  ## pin what is installed
 	@{ echo "# Tested together; made by \`make constraints\`."; $(BIN)/pip freeze --exclude-editable | grep -v -E '^(pip|setuptools)=='; } > constraints.new
