@@ -123,7 +123,8 @@ class Service:
         addresses = {"grpc": f"{host}:{grpc_port}", "http": f"http://{host}:{http_port}", "pid": os.getpid()}
         ready = [model.name for model in self._models.values() if model.state == "READY"]
         log.info("serving", models=ready, **addresses)
-        print(f"Classify a picture:  resserve classify PICTURE --model {ready[0]} --target {addresses['grpc']}")
+        for name in ready[:1]:
+            print(f"Classify a picture:  resserve classify PICTURE --model {name} --target {addresses['grpc']}")
         print(f"The page:            {addresses['http']}/", flush=True)
         if path := self._settings.ready_file:
             temporary = path.with_name(f".{path.name}.tmp")
