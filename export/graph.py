@@ -20,16 +20,27 @@ OUTPUT = "logits"
 MAX_BYTES = 2**31 - 1
 
 
-class FixedGlobalPool(nn.Module):
-    """Average pooling to one pixel, over the height and width seen while exporting.
+class FixedPool(nn.Module):
+    """nn.AdaptiveAvgPool2d for the one height and width seen while exporting.
 
-    nn.AdaptiveAvgPool2d(1) would become ReduceMean and a strided gather; this becomes one AveragePool, for which
-    ONNX Runtime has blocked and int8 kernels.
+    The adaptive layer would become a ReduceMean or gathers and transposes; where the windows do not overlap, this
+    becomes one AveragePool, for which ONNX Runtime has blocked and int8 kernels, one Expand, or nothing.
     """
 
+    def __init__(self, height: int, width: int) -> None:
+        super().__init__()
+        self.size = (height, width)
+
     def forward(self, x: Tensor) -> Tensor:
-        """[N, C, H, W] to [N, C, 1, 1]."""
-        return nn.functional.avg_pool2d(x, x.shape[2:])
+        """[N, C, H, W] to [N, C, height, width]."""
+        seen = tuple(x.shape[2:])
+        if seen == self.size:
+            return x
+        if seen == (1, 1):
+            return x.expand(-1, -1, *self.size)
+        if all(side % wanted == 0 for side, wanted in zip(seen, self.size, strict=True)):
+            return nn.functional.avg_pool2d(x, [side // wanted for side, wanted in zip(seen, self.size, strict=True)])
+        return nn.functional.adaptive_avg_pool2d(x, self.size)
 
 
 class PixelsToLogits(nn.Module):
@@ -85,8 +96,9 @@ def _with_fixed_pools(network: nn.Module) -> nn.Module:
     network = copy.deepcopy(network)
     for parent in list(network.modules()):
         for name, child in parent.named_children():
-            if isinstance(child, nn.AdaptiveAvgPool2d) and child.output_size in (1, (1, 1)):
-                setattr(parent, name, FixedGlobalPool())
+            if isinstance(child, nn.AdaptiveAvgPool2d):
+                height, width = child.output_size if isinstance(child.output_size, tuple) else (child.output_size,) * 2
+                setattr(parent, name, FixedPool(height, width))
     return network
 
 

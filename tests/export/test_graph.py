@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from export.certify import FP32_TOLERANCE, reference_logits
-from export.golden import RealImages
+from export.golden import RealImages, packaged
 from export.graph import write_graph
 from export.replay import BATCHES, open_session, run
 from models import build
@@ -116,3 +116,27 @@ def test_a_network_beyond_onnx_is_refused(spec: InputSpec, tmp_path: Path) -> No
         write_graph(Huge(), spec, tmp_path / "model.onnx")
 
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("size", "node"), [(16, "Expand"), (32, "GatherND"), (112, None), (224, "AveragePool")])
+def test_pools_keep_their_meaning_at_every_size(size: int, node: str | None, tmp_path: Path) -> None:
+    """VGG's pooling to 7x7, from maps of 1, 2, 7 and 14 pixels, is what PyTorch computes, with the least nodes."""
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 4, 3, padding=1),
+        torch.nn.MaxPool2d(16),
+        torch.nn.AdaptiveAvgPool2d(7),
+        torch.nn.Flatten(),
+        torch.nn.Linear(4 * 7 * 7, 5),
+    )
+    spec = InputSpec(height=size, width=size, resize=size, mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4))
+    images = packaged(spec).golden
+
+    write_graph(network, spec, tmp_path / "model.onnx")
+
+    kinds = {entry.op_type for entry in onnx.load(tmp_path / "model.onnx").graph.node}
+    assert kinds & {"Expand", "GatherND", "AveragePool", "ReduceMean", "Resize"} == ({node} if node else set())
+    expected = reference_logits(network, images, spec)
+    for batch in BATCHES:
+        answered = run(open_session(tmp_path / "model.onnx"), images, batch)
+        assert np.abs(answered - expected).max() <= FP32_TOLERANCE * np.abs(expected).max()
