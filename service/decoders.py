@@ -1,6 +1,7 @@
 """The threads that decode images, for all models of a frontend."""
 
 import asyncio
+import contextlib
 import queue
 import threading
 from collections.abc import Callable
@@ -39,7 +40,6 @@ class Decoders:
                 work()
             except Exception as raised:
                 error = raised
-            if self._loop.is_closed():
-                return
-            self._loop.call_soon_threadsafe(finish, error)
+            with contextlib.suppress(RuntimeError):  # the loop has been closed: nobody waits any more
+                self._loop.call_soon_threadsafe(finish, error)
             del work, finish, error  # an idle thread must not keep the last image

@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import wraps
 
@@ -13,6 +12,7 @@ import pytest
 from resserve.manifest import InputSpec
 from service import dispatcher as dispatcher_module
 from service import link
+from service.decoders import Decoders
 from service.dispatcher import Answer, Dispatcher
 from service.errors import ExpiredError, InvalidRequestError, LostError, NotReadyError, OverloadedError
 from service.metrics import MODEL, Metrics, ModelMetrics
@@ -31,9 +31,9 @@ def picture(number: int) -> bytes:
 class Play:
     """A dispatcher and the worker's side of it."""
 
-    def __init__(self, pool: ThreadPoolExecutor, policy: Policy) -> None:
+    def __init__(self, decoders: Decoders, policy: Policy) -> None:
         self.slots = Slots.create(16, 4, 4, 2)
-        self.dispatcher = Dispatcher("m", SPEC, policy, self.slots, pool)
+        self.dispatcher = Dispatcher("m", SPEC, policy, self.slots, decoders)
         self.metrics = ModelMetrics(Metrics(), dict.fromkeys(MODEL, ""))
         self.runs: list[link.Run] = []
         self.cancels: list[int] = []
@@ -74,8 +74,7 @@ class Play:
 @asynccontextmanager
 async def play(policy: Policy | None = None) -> AsyncIterator[Play]:
     """On the running loop."""
-    with ThreadPoolExecutor(2) as pool:
-        yield Play(pool, policy or Policy())
+    yield Play(Decoders(2), policy or Policy())
 
 
 def on_a_loop(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
@@ -257,7 +256,7 @@ async def test_a_lane_that_hangs_is_seen_while_the_other_answers(monkeypatch) ->
         number = 0
         while time.monotonic() - begun < 0.5:
             number += 1
-            call = it.call(number)
+            call = it.call(number % 256)
             it.answer((await it.until_handed_over(number + 1))[-1], seconds=0.001)
             await call
         assert it.dispatcher.stalled()
