@@ -115,6 +115,7 @@ class Server:
         self.folder = folder
         self._mark = uuid.uuid4().hex
         self._stderr = (folder / "log").open("wb")
+        self._stdout = (folder / "out").open("wb")
         ready = folder / "ready.json"
         ready.unlink(missing_ok=True)
         self.process = subprocess.Popen(
@@ -122,7 +123,7 @@ class Server:
             cwd=folder,  # where no resserve.toml is, unless the test wrote one
             env=environment(SERVING_TEST=self._mark, **settings),
             stdin=subprocess.DEVNULL,
-            stdout=self._stderr,
+            stdout=self._stdout,
             stderr=self._stderr,
             start_new_session=True,
         )
@@ -190,6 +191,7 @@ class Server:
         if "_channel" in self.__dict__:
             self._channel.close()
         self._stderr.close()
+        self._stdout.close()
         return [process.pid for process in left]
 
     # gRPC.

@@ -242,6 +242,14 @@ def test_the_log_is_json_lines(service: Server) -> None:
     assert all({"event", "level", "timestamp"} <= set(line) for line in lines)
 
 
+def test_it_says_how_to_ask(service: Server) -> None:
+    """Off the log, on stdout: a command that classifies, with the port it is on, and the page's address."""
+    command, page = (service.folder / "out").read_text().splitlines()
+
+    assert command.endswith(f"resserve classify PICTURE --model alpha --target {service.address}")
+    assert page.endswith(f"{service.http}/")
+
+
 def test_many_connections_at_once(service: Server, alpha: Golden) -> None:
     """A hundred clients, each with a connection of its own, are all answered."""
     from resserve.v1 import classifier_pb2_grpc as pb_grpc
