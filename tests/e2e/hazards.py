@@ -63,7 +63,19 @@ _HANG = """
   }>
   value = Add(red, nothing)
 """
-_BODIES = {"crash": _CRASH, "error": _ERROR, "hang": _HANG}
+# Some 30 ms of one core for every run: slow enough that the model, and not the protocol, is what limits.
+_SLOW = """
+  go = Constant<value = int32 {1}>()
+  goes = Cast<to = 9>(go)
+  many = Constant<value = int64 {8000}>()
+  start = Constant<value = int32 {0}>()
+  nothing = Loop(many, goes, start) <body = b (int64 i, bool on, int32 s) => (bool goes_on, int32 t) {
+    goes_on = Identity(on)
+    t = Identity(s)
+  }>
+  value = Add(red, nothing)
+"""
+_BODIES = {"crash": _CRASH, "error": _ERROR, "hang": _HANG, "slow": _SLOW}
 
 
 def picture(red: int, mark: int = 0) -> bytes:
@@ -79,7 +91,7 @@ def answer(red: int) -> list[float]:
 
 
 def write_version(repository: Path, kind: str) -> None:
-    """Write `repository/<kind>/1`: a model that crashes, hangs, or fails for TERRIBLE pictures."""
+    """Write `repository/<kind>/1`: a model that crashes, hangs, or fails for TERRIBLE pictures, or is slow for all."""
     version = repository / kind / "1"
     version.mkdir(parents=True)
     graph = f"g (uint8[N, {SIDE}, {SIDE}, 3] images) => (float[N, 2] logits) {{ {_RED} {_BODIES[kind]} {_LOGITS} }}"
