@@ -134,14 +134,19 @@ def test_a_service_that_returns_is_met(serve: Callable[..., str], connect: Conne
 def test_codes_become_exceptions_at_once(
     client: Any, service: ColourService, code: grpc.StatusCode, expected: type[ClassifyError]
 ) -> None:
-    """Each status code has its exception, and none but UNAVAILABLE is tried again."""
-    for call in (lambda: client.classify([RED]), lambda: list(client.classify_stream([RED])), client.list_models):
+    """Each status code has its exception, and none but UNAVAILABLE is tried again.
+
+    A stream that ends while a request is being sent has lost its status in grpc.aio: it is told as unavailable.
+    """
+    stream = lambda: list(client.classify_stream([RED]))  # noqa: E731
+    for call in (lambda: client.classify([RED]), stream, client.list_models):
         service.failures.append((code, "One sentence."))
 
         with pytest.raises(ClassifyError) as caught:
             call()
 
-        assert type(caught.value) is expected
+        cut = call is stream and "ended the stream" in str(caught.value)
+        assert type(caught.value) is (UnavailableError if cut else expected)
     assert service.calls == {"Classify": 1, "ClassifyStream": 1, "ListModels": 1}
 
 
