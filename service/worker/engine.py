@@ -13,7 +13,7 @@ from service.worker.plan import Plan
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
 
-# cuDNN's exhaustive search would time every algorithm anew for each shape; TensorFloat-32 drifts beyond certificates.
+# cuDNN's exhaustive search would time every algorithm anew for each shape; TensorFloat-32 is not float32 as certified.
 _PROVIDER_OPTIONS = {CPU: {}, CUDA: {"device_id": "0", "cudnn_conv_algo_search": "HEURISTIC", "use_tf32": "0"}}
 
 ort.set_default_logger_severity(3)  # the optimiser warns that its file is tied to this machine; the cache's key says it
