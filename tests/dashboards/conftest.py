@@ -3,6 +3,8 @@
 import shutil
 import signal
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -44,6 +46,9 @@ def prometheus(compared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
         wait_until(lambda: running.answers() and len(running.values(ratio)) == 3, "the ratios are recorded")
         restarts = "increase(resserve_worker_restarts_total[1h])"
         wait_until(lambda: running.values(restarts), "the restart was scraped twice")
+        for _ in range(2):  # some rules read what others record
+            moment = datetime.now(UTC)
+            wait_until(partial(running.has_evaluated, moment), "every group of rules is evaluated")
         yield running
     finally:
         load.close()

@@ -7,6 +7,7 @@ import threading
 import urllib.parse
 import urllib.request
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,11 @@ class Prometheus:
         with suppress(OSError):
             return bool(self.values("up"))
         return False
+
+    def has_evaluated(self, since: datetime) -> bool:
+        """Whether every group of rules has been evaluated since: each has a phase of its own."""
+        groups = self.ask("rules")["groups"]
+        return all(datetime.fromisoformat(group["lastEvaluation"]) > since for group in groups)
 
     def close(self) -> None:
         self.process.terminate()
