@@ -121,9 +121,14 @@ class Pace:
     def wait(self, ahead: int) -> float:
         """Predicted seconds until a job starts that has `ahead` images before it, those in service included.
 
-        Those in service are half done on average.
+        A lane is busy to the end of its batch, and the job's own batch starts when those before it have started: the
+        lanes begin batches in turn, evenly spaced, and the first of them may only just have begun.
         """
-        return max(0.0, ahead - self.lanes * self.max_batch + 0.5) * self.interval
+        waiting = ahead - self.lanes * self.max_batch
+        if waiting < 0:
+            return 0.0
+        turns = waiting // self.max_batch + 1
+        return max(turns * self.run(self.max_batch) / self.lanes, (waiting + 1) * self.decode / self.decoders)
 
 
 class RefusedError(Exception):
@@ -195,13 +200,13 @@ class Queue:
         place = bisect_right(line, _order(job), key=_order)
         # Only an idle device takes the job however long it is predicted to take, to learn whether that still holds:
         # otherwise one slow spell would refuse everything for ever.
-        if (in_service or line) and now + pace.wait(in_service + place) > _limit(job, pace):
+        if (in_service or line) and not _fits(job, now, pace.wait(in_service + place), pace):
             return "deadline", line[:place] if now + pace.service <= job.deadline else []
         for index in range(place, len(line)):
             other, starts = line[index], now + pace.wait(in_service + index)
             # One that has slipped behind its limit, as predictions do, is overtaken only when it is lost anyway.
             lost = starts + pace.service > other.deadline
-            if not lost and now + pace.wait(in_service + index + 1) > _limit(other, pace):
+            if not lost and not _fits(other, now, pace.wait(in_service + index + 1), pace):
                 return "deadline", line[: index + 1]
         return ("memory", line) if held > self.policy.max_bytes else None
 
@@ -248,9 +253,10 @@ class Queue:
             del self._load[client]
 
 
-def _limit(job: Job, pace: Pace) -> float:
-    """When the job has to start."""
-    return min(job.latest_start, job.deadline - pace.service)
+def _fits(job: Job, now: float, wait: float, pace: Pace) -> bool:
+    """Whether a job that starts after `wait` seconds has not waited too long then, and ends in time."""
+    run = pace.decode + pace.run(pace.max_batch) if wait else pace.service
+    return now + wait <= job.latest_start and now + wait + run <= job.deadline
 
 
 def _heaviest(jobs: list[Job], load: Counter[str], than: str) -> Job | None:

@@ -43,9 +43,13 @@ class Plan:
 
     @property
     def credits(self) -> int:
-        """Images a frontend may have between decoding and the end of their run: enough that no lane waits."""
+        """Images a frontend may have between decoding and the end of their run.
+
+        Enough that every lane finds its next batch whole, and one image for each lane and one more at the least: with
+        fewer, lanes that end together share what half a batch is.
+        """
         running = self.lanes * self.max_batch
-        return 2 * running if self.fixed else running + self.lanes + 1
+        return running + max(running, self.lanes + 1)
 
     def padded(self, count: int) -> int:
         """The size of the batch in which `count` images run."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from service.scheduler import Job, Pace, Policy, Queue, RefusedError
+from service.worker.plan import Plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,7 @@ class World:
         self._decoding = self._running = 0
         self._idle = self.pace.lanes
         self._decoded: list[tuple[int, Job]] = []
-        self._credits = self.pace.lanes * self.pace.max_batch + self.pace.lanes + 1
+        self._credits = Plan(self.pace.lanes, self.pace.max_batch, alone_threads=0).credits
         self._to_decode: list[Job] = []
         self._free_decoders = self.pace.decoders
 
