@@ -5,7 +5,6 @@ The app is given what it shows as callables and knows nothing else of the servic
 
 import asyncio
 import contextlib
-import errno
 import socket
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -20,8 +19,6 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
-from resserve.errors import ResServeError
 
 PAGE = Path(__file__).parent / "page"
 MAX_BODY_BYTES = 20 * 1024 * 1024
@@ -141,19 +138,9 @@ class _SecurityHeaders:
 class HttpServer:
     """The app on a port, in the running event loop. Signals stay with the service's own life cycle."""
 
-    def __init__(self, app: ASGIApp, host: str, port: int) -> None:
-        """Take the port.
-
-        Args:
-            app: what answers.
-            host: a name or address to listen on.
-            port: 0 takes a free one; `self.port` says which.
-
-        Raises:
-            ResServeError: the port is taken, or the host is not an address of this machine.
-        """
-        self._socket = _listen(host, port)
-        self.port: int = self._socket.getsockname()[1]
+    def __init__(self, app: ASGIApp, listening: socket.socket) -> None:
+        """`app` answers; `listening` is closed when it stops."""
+        self._socket = listening
         config = uvicorn.Config(
             app, log_config=None, access_log=False, lifespan="off", ws="none", timeout_graceful_shutdown=5
         )
@@ -177,15 +164,3 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Leave SIGTERM alone: uvicorn would take it for itself."""
         yield
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family)
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            raise ResServeError(
-                f"Port {port} on {host} is in use, perhaps by another `resserve serve`; choose one with --http-port."
-            ) from None
-        raise ResServeError(f"Cannot listen on {host} port {port}: {error.strerror or error}.") from None

@@ -5,6 +5,7 @@ import importlib
 import json
 import os
 import signal
+import socket
 from typing import TYPE_CHECKING
 
 import structlog
@@ -14,6 +15,7 @@ from resserve.repository import Version
 from service.exposition import Exposition
 from service.frontend import Frontend
 from service.launch import Launched
+from service.ports import check_free, listen
 from service.settings import Settings
 from service.siblings import Siblings
 from service.supervisor import Supervisor
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 _FORCED = 130
+
+# Seconds until the HTTP port answers although models are still loading.
+_HTTP_WITHIN = 1.0
 
 
 class Service:
@@ -65,31 +70,30 @@ class Service:
     async def _answer_until(self, stop: asyncio.Event) -> None:
         settings = self._settings
         if settings.frontends > 1:
-            from service.rpc.server import check_free
-
             check_free(settings.host, settings.port)
-        grpc_port, classifier = await self._frontend.open(settings.port, shared=settings.frontends > 1)
-        self._siblings.listen(grpc_port)
-        try:
-            http_server = await self._http(classifier, grpc_port)
-        except ResServeError:
-            await asyncio.gather(self._frontend.drain(), self._siblings.drain(settings.drain_seconds))
-            raise
-        try:
+        with listen(settings.host, settings.http_port) as http_socket:
+            grpc_port, classifier = await self._frontend.open(settings.port, shared=settings.frontends > 1)
+            self._siblings.listen(grpc_port)
             loading = asyncio.create_task(self._loaded())
             stopping = asyncio.create_task(stop.wait())
-            await asyncio.wait({loading, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            if not stop.is_set():
-                await loading
-                self._announce(grpc_port, http_server.port)
-                await stopping
-        finally:
-            log.info("draining", at_most_seconds=settings.drain_seconds)
-            await asyncio.gather(self._frontend.drain(), self._siblings.drain(settings.drain_seconds))
-            await http_server.stop()
-            log.info("stopped")
+            serving_http = asyncio.create_task(self._serve_http(http_socket, classifier, grpc_port, loading))
+            try:
+                await asyncio.wait({loading, stopping}, return_when=asyncio.FIRST_COMPLETED)
+                if not stop.is_set():
+                    await loading
+                    self._announce(grpc_port, http_socket.getsockname()[1])
+                    await stopping
+            finally:
+                log.info("draining", at_most_seconds=settings.drain_seconds)
+                await asyncio.gather(self._frontend.drain(), self._siblings.drain(settings.drain_seconds))
+                await (await serving_http).stop()
+                log.info("stopped")
 
-    async def _http(self, classifier: "Classifier", grpc_port: int) -> "HttpServer":
+    async def _serve_http(
+        self, listening: socket.socket, classifier: "Classifier", grpc_port: int, loading: asyncio.Task[None]
+    ) -> "HttpServer":
+        # A scrape or probe that comes sooner waits in the socket: importing now would take the cores from the models.
+        await asyncio.wait({loading}, timeout=_HTTP_WITHIN)
         # In a thread: calls are answered meanwhile.
         await asyncio.to_thread(importlib.import_module, "service.http")
         from service import page_api
@@ -102,7 +106,7 @@ class Service:
             models=lambda: [page_api.describe(model) for model in self._models.values()],
             grpc_port=grpc_port,
         )
-        server = HttpServer(app, self._settings.host, self._settings.http_port)
+        server = HttpServer(app, listening)
         server.start()
         return server
 

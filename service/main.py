@@ -1,6 +1,5 @@
 """`resserve serve`: checks first, then the life of the service."""
 
-import asyncio
 import os
 import tempfile
 
@@ -21,6 +20,8 @@ def serve(**flags: object) -> None:
     # The order of what follows is that of the time it takes: a worker imports its runtime while this process imports
     # the settings, loads its model while this one imports gRPC, and is ready when the port is.
     first = launch()
+    import asyncio
+
     from service.memory import keep_heap
     from service.orders import order
     from service.repository import find

@@ -1,15 +1,14 @@
 """The gRPC port: the classifier, health and reflection, every RPC observed."""
 
 import asyncio
-import socket
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from resserve.errors import ResServeError
 from resserve.v1 import classifier_pb2, classifier_pb2_grpc
 from service.metrics import Metrics
+from service.ports import grpc_port_taken
 from service.rpc.classifier import Classifier
 from service.rpc.observed import Observed
 
@@ -62,7 +61,7 @@ class GrpcServer:
         try:
             self.port: int = self._server.add_insecure_port(address)
         except RuntimeError:
-            raise _taken(host, port) from None
+            raise grpc_port_taken(host, port) from None
 
     async def start(self) -> None:
         """Answer from now on. Alive is not ready: only health's "" says SERVING."""
@@ -85,25 +84,3 @@ class GrpcServer:
         idle.cancel()
         await self._server.stop(_FLUSH)
         await stopping
-
-
-def check_free(host: str, port: int) -> None:
-    """Look whether anyone listens on a port that is about to be shared, which gRPC would not notice.
-
-    Raises:
-        ResServeError: someone does.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            raise _taken(host, port) from None
-
-
-def _taken(host: str, port: int) -> ResServeError:
-    return ResServeError(
-        f"Port {port} on {host} cannot be listened on: it is in use, perhaps by another `resserve serve`, or "
-        f"{host} is not an address of this machine; choose another with --port or --host."
-    )

@@ -27,11 +27,35 @@ _ABANDONED_SECONDS = 3600
 
 @dataclass(frozen=True, slots=True)
 class Cached:
-    """An optimised model that was replayed whole when it was built."""
+    """An optimised model that was replayed whole when it was built.
+
+    Attributes:
+        model: the ONNX file; its weights lie beside it.
+        plan: as measured.
+        measured: run times.
+        files: name to SHA-256.
+        source: size and times of the file it was made from, whose digest was checked then.
+    """
 
     model: Path
     plan: Plan
     measured: Measured
+    files: dict[str, str]
+    source: list[int]
+
+    def is_unaltered(self) -> bool:
+        """Whether every file has its digest."""
+        try:
+            return self.files == _digests(self.model.parent)
+        except OSError:
+            return False
+
+    def is_made_from(self, model: Path) -> bool:
+        """Whether the original has not been written since; this does not read it."""
+        try:
+            return self.source == _stamp(model)
+        except OSError:
+            return False
 
 
 def place(version: Path, model_digest: str, provider: str) -> Path:
@@ -42,12 +66,16 @@ def place(version: Path, model_digest: str, provider: str) -> Path:
 
 
 def read(folder: Path) -> Cached | None:
-    """What is in the folder, if it is whole and unaltered."""
+    """What the folder says it has, where the files have their sizes and the graph its digest.
+
+    That is enough to load it: what is wrong with the weights shows when `is_unaltered` has read them all.
+    """
     try:
         seal = json.loads((folder / _SEAL).read_bytes())
-        if seal["files"] != _digests(folder):
+        if seal["sizes"] != _sizes(folder) or seal["files"][MODEL] != _digest(folder / MODEL):
             return None
-        return Cached(folder / MODEL, Plan(**seal["plan"]), Measured.from_json(seal["measured"]))
+        measured = Measured.from_json(seal["measured"])
+        return Cached(folder / MODEL, Plan(**seal["plan"]), measured, seal["files"], seal["source"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -75,9 +103,15 @@ def _sweep(parent: Path) -> None:
             shutil.rmtree(left, ignore_errors=True)
 
 
-def seal(temporary: Path, folder: Path, plan: Plan, measured: Measured) -> None:
-    """Sign what is in `temporary` and give it its name, in place of a stale one."""
-    content = {"files": _digests(temporary), "plan": asdict(plan), "measured": asdict(measured)}
+def seal(temporary: Path, folder: Path, source: Path, plan: Plan, measured: Measured) -> None:
+    """Sign what is in `temporary`, made from `source`, and give it its name, in place of a stale one."""
+    content = {
+        "files": _digests(temporary),
+        "sizes": _sizes(temporary),
+        "source": _stamp(source),
+        "plan": asdict(plan),
+        "measured": asdict(measured),
+    }
     (temporary / _SEAL).write_text(json.dumps(content, indent=2) + "\n")
     shutil.rmtree(folder, ignore_errors=True)
     try:
@@ -87,12 +121,26 @@ def seal(temporary: Path, folder: Path, plan: Plan, measured: Measured) -> None:
 
 
 def _digests(folder: Path) -> dict[str, str]:
-    digests = {}
-    for path in sorted(folder.iterdir()):
-        if path.name != _SEAL:
-            with path.open("rb") as file:
-                digests[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
-    return digests
+    return {path.name: _digest(path) for path in _files(folder)}
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_size for path in _files(folder)}
+
+
+def _files(folder: Path) -> list[Path]:
+    return [path for path in sorted(folder.iterdir()) if path.name != _SEAL]
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _stamp(path: Path) -> list[int]:
+    """Size, and when content and inode were last changed: the latter cannot be set back."""
+    stat = path.stat()
+    return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
 
 
 def _processor() -> str:

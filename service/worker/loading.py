@@ -14,6 +14,8 @@ from service.worker import cache
 from service.worker.engine import CPU, CUDA, Engine, cuda_problem, optimise
 from service.worker.plan import CPU_BATCHES, GPU_BATCHES, Measured, Plan, cores, measure
 
+MODEL = "model.onnx"
+
 
 @dataclass(frozen=True, slots=True)
 class Order:
@@ -55,19 +57,36 @@ def load(order: Order) -> Loaded:
     Raises:
         ResServeError: a digest differs, the device is not to be had, or the answers drift.
     """
-    with ThreadPoolExecutor(len(order.files)) as pool:
-        checks = [pool.submit(_check_digest, Path(order.directory) / name, order.files[name]) for name in order.files]
-
-        def verified() -> None:
-            for check in checks:
-                check.result()
-
+    with ThreadPoolExecutor(len(order.files) + 1) as pool:
+        problem = cuda_problem() if order.device != "cpu" else None
+        if order.device == "cuda" and problem:
+            raise ResServeError(f"CUDA was asked for, but {problem}.")
+        if order.device == "cpu" or problem:
+            return _on_cpu(order, pool)
         try:
-            loaded = _on_device(order, verified)
-        except Exception:
-            verified()  # that a file was altered is the reason, whatever it led to
-            raise
-        verified()
+            return _while_checking(order, pool, list(order.files), lambda _: _on_cuda(order))
+        except ResServeError:
+            if order.device == "cuda":
+                raise
+            return _on_cpu(order, pool)
+
+
+def _while_checking(
+    order: Order, pool: ThreadPoolExecutor, names: list[str], make: Callable[[Callable[[], None]], Loaded]
+) -> Loaded:
+    """What `make` makes while the digests of these files are checked; it is handed what waits for them."""
+    checks = [pool.submit(_check_digest, Path(order.directory) / name, order.files[name]) for name in names]
+
+    def verified() -> None:
+        for check in checks:
+            check.result()
+
+    try:
+        loaded = make(verified)
+    except Exception:
+        verified()  # that a file was altered is the reason, whatever it led to
+        raise
+    verified()
     return loaded
 
 
@@ -81,44 +100,51 @@ def _check_digest(path: Path, expected: str) -> None:
         raise ResServeError(f"{path} was altered: its SHA-256 is not the manifest's; export the model again.")
 
 
-def _on_device(order: Order, verified: Callable[[], None]) -> Loaded:
-    problem = cuda_problem() if order.device != "cpu" else None
-    if order.device == "cuda" and problem:
-        raise ResServeError(f"CUDA was asked for, but {problem}.")
-    if order.device == "cpu" or problem:
-        return _on_cpu(order, verified)
-    try:
-        return _on_cuda(order)
-    except ResServeError:
-        if order.device == "cuda":
-            raise
-        return _on_cpu(order, verified)
-
-
 def _on_cuda(order: Order) -> Loaded:
     plan = Plan(order.lanes or 2, order.max_batch or max(GPU_BATCHES), alone_threads=0, fixed=True)
-    engine = Engine(
-        Path(order.directory) / "model.onnx", plan, provider=CUDA, precision=order.precision, optimised=False
-    )
+    engine = Engine(Path(order.directory) / MODEL, plan, provider=CUDA, precision=order.precision, optimised=False)
     _replay(engine, order)
     sizes = tuple(size for size in GPU_BATCHES if size <= plan.max_batch)
     # Measuring runs every size of batch, so no caller meets a shape the runtime has not seen.
     return Loaded(engine, measure(engine.run, order.height, order.width, plan.lanes, sizes))
 
 
-def _on_cpu(order: Order, verified: Callable[[], None]) -> Loaded:
-    folder = cache.place(Path(order.directory), order.files["model.onnx"], CPU)
-    if cached := cache.read(folder):
-        engine = Engine(
-            cached.model, _as_ordered(cached.plan, order), provider=CPU, precision=order.precision, optimised=True
-        )
+def _on_cpu(order: Order, pool: ThreadPoolExecutor) -> Loaded:
+    folder = cache.place(Path(order.directory), order.files[MODEL], CPU)
+    if (cached := cache.read(folder)) and (loaded := _from_cache(order, pool, cached)):
+        return loaded
+    return _while_checking(order, pool, list(order.files), lambda verified: _build(order, folder, verified))
+
+
+def _from_cache(order: Order, pool: ThreadPoolExecutor, cached: cache.Cached) -> Loaded | None:
+    """The optimised model; None when it turns out to have been altered."""
+    unaltered = pool.submit(cached.is_unaltered)
+    # The original is not what runs: its digest, checked when the copy was made, stands until it is written again.
+    current = cached.is_made_from(Path(order.directory) / MODEL)
+    names = [name for name in order.files if name != MODEL or not current]
+
+    def make(_: Callable[[], None]) -> Loaded:
+        plan = _as_ordered(cached.plan, order)
+        engine = Engine(cached.model, plan, provider=CPU, precision=order.precision, optimised=True)
         # The sealed file was replayed whole on this processor by this runtime: one image a session shows that it is
         # the same still, and warms both.
         _replay(engine, order, images=1)
         return Loaded(engine, cached.measured)
+
+    try:
+        loaded = _while_checking(order, pool, names, make)
+    except ResServeError:
+        if unaltered.result():
+            raise
+        return None
+    return loaded if unaltered.result() else None
+
+
+def _build(order: Order, folder: Path, verified: Callable[[], None]) -> Loaded:
+    """Optimise, measure and seal."""
     verified()  # or what was altered would be sealed as if it were the original
     with cache.scratch(folder) as temporary:
-        model = Path(order.directory) / "model.onnx"
+        model = original = Path(order.directory) / MODEL
         if temporary:
             optimise(model, CPU, temporary / cache.MODEL)
             model = temporary / cache.MODEL
@@ -129,7 +155,7 @@ def _on_cpu(order: Order, verified: Callable[[], None]) -> Loaded:
         plan = Plan(first.lanes, measured.best_batch, first.alone_threads)
         engine.plan = _as_ordered(plan, order)
         if temporary:
-            cache.seal(temporary, folder, plan, measured)
+            cache.seal(temporary, folder, original, plan, measured)
     return Loaded(engine, measured)
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from resserve.errors import ResServeError
 from service.http import HTTP_STATUS, MAX_BODY_BYTES, HttpServer, create_app
+from service.ports import listen
 
 MIB = 2**20
 
@@ -32,8 +33,9 @@ class Port:
             models=lambda: [{"name": "a"}],
             grpc_port=1234,
         )
-        self._server = HttpServer(app, "127.0.0.1", 0)
-        self.port = self._server.port
+        listening = listen("127.0.0.1", 0)
+        self.port = listening.getsockname()[1]
+        self._server = HttpServer(app, listening)
         self._loop.call_soon_threadsafe(self._server.start)
 
     async def _classify(self, image: bytes, model: str) -> dict[str, Any]:
@@ -138,13 +140,11 @@ def test_the_wrong_method_is_refused(port: Port) -> None:
 
 def test_a_taken_port_is_named(port: Port) -> None:
     """A second server on the port says which port, and what to do."""
-    app = create_app(metrics=bytes, health=dict, classify=port._classify, models=list)
     with pytest.raises(ResServeError, match=rf"Port {port.port} on 127\.0\.0\.1 is in use.*--http-port"):
-        HttpServer(app, "127.0.0.1", port.port)
+        listen("127.0.0.1", port.port)
 
 
 def test_a_foreign_address_is_refused() -> None:
     """An address that is not this machine's gets a sentence."""
-    app = create_app(metrics=bytes, health=dict, classify=Port._classify, models=list)  # type: ignore[arg-type]
     with pytest.raises(ResServeError, match=r"Cannot listen on 192\.0\.2\.1 port 0: "):
-        HttpServer(app, "192.0.2.1", 0)
+        listen("192.0.2.1", 0)

@@ -1,0 +1,52 @@
+"""Taking the ports: cheap to import, so that what is wrong is said before anything heavy is loaded."""
+
+import errno
+import socket
+
+from resserve.errors import ResServeError
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """The HTTP port. The kernel keeps connections waiting until something accepts them.
+
+    Args:
+        host: a name or address.
+        port: 0 takes a free one.
+
+    Raises:
+        ResServeError: the port is taken, or the host is not an address of this machine.
+    """
+    try:
+        return socket.create_server((host, port), family=_family(host))
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise ResServeError(
+                f"Port {port} on {host} is in use, perhaps by another `resserve serve`; choose one with --http-port."
+            ) from None
+        raise ResServeError(f"Cannot listen on {host} port {port}: {error.strerror or error}.") from None
+
+
+def check_free(host: str, port: int) -> None:
+    """Look whether anyone listens on a gRPC port that is about to be shared, which gRPC would not notice.
+
+    Raises:
+        ResServeError: someone does.
+    """
+    with socket.socket(_family(host), socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            raise grpc_port_taken(host, port) from None
+
+
+def grpc_port_taken(host: str, port: int) -> ResServeError:
+    """What to say of a gRPC port that cannot be listened on."""
+    return ResServeError(
+        f"Port {port} on {host} cannot be listened on: it is in use, perhaps by another `resserve serve`, or "
+        f"{host} is not an address of this machine; choose another with --port or --host."
+    )
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
