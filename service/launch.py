@@ -22,8 +22,20 @@ class Launched:
         self.channel.send(link.encode(link.Text({"order": order})))
 
 
+_ahead: list[Launched] = []
+
+
+def launch_ahead() -> None:
+    """Start the worker that the next `launch` gives, while this process still finds out what it is to do."""
+    _ahead.append(_start())
+
+
 def launch() -> Launched:
-    """Start a worker that waits for its order, and ends when the channel is closed."""
+    """A worker that waits for its order, and ends when the channel is closed."""
+    return _ahead.pop() if _ahead else _start()
+
+
+def _start() -> Launched:
     mine, theirs = link.pair()
     with theirs:
         process = subprocess.Popen(

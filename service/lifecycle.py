@@ -28,8 +28,8 @@ log = structlog.get_logger()
 
 _FORCED = 130
 
-# Seconds until the HTTP port answers although models are still loading.
-_HTTP_WITHIN = 1.0
+# Seconds from when gRPC answers until HTTP does: by then a model that was served before has given its first answer.
+_HTTP_AFTER = 0.5
 
 
 class Service:
@@ -76,7 +76,7 @@ class Service:
             self._siblings.listen(grpc_port)
             loading = asyncio.create_task(self._loaded())
             stopping = asyncio.create_task(stop.wait())
-            serving_http = asyncio.create_task(self._serve_http(http_socket, classifier, grpc_port, loading))
+            serving_http = asyncio.create_task(self._serve_http(http_socket, classifier, grpc_port))
             try:
                 await asyncio.wait({loading, stopping}, return_when=asyncio.FIRST_COMPLETED)
                 if not stop.is_set():
@@ -90,10 +90,10 @@ class Service:
                 log.info("stopped")
 
     async def _serve_http(
-        self, listening: socket.socket, classifier: "Classifier", grpc_port: int, loading: asyncio.Task[None]
+        self, listening: socket.socket, classifier: "Classifier", grpc_port: int
     ) -> "HttpServer":
         # A scrape or probe that comes sooner waits in the socket: importing now would take the cores from the models.
-        await asyncio.wait({loading}, timeout=_HTTP_WITHIN)
+        await asyncio.sleep(_HTTP_AFTER)
         # In a thread: calls are answered meanwhile.
         await asyncio.to_thread(importlib.import_module, "service.http")
         from service import page_api

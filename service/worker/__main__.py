@@ -6,18 +6,20 @@ import sys
 import threading
 from dataclasses import asdict
 
-from resserve.errors import ResServeError
-from service import link
-from service.memory import give_back, keep_heap
 from service.parent import die_with_parent
-from service.slots import Slots
-from service.worker.lanes import Frontend, Lanes
-from service.worker.loading import Loaded, Order, load
+
+die_with_parent()  # also while the rest is imported
+
+from resserve.errors import ResServeError  # noqa: E402
+from service import link  # noqa: E402
+from service.memory import give_back, keep_heap  # noqa: E402
+from service.slots import Slots  # noqa: E402
+from service.worker.lanes import Frontend, Lanes  # noqa: E402
+from service.worker.loading import Loaded, Order, load  # noqa: E402
 
 
 def main() -> None:
     """Load what the frontend orders, say so, and answer until the frontend hangs up."""
-    die_with_parent()
     keep_heap()
     channel = socket.socket(fileno=int(sys.argv[1]))
     packet = channel.recv(link.MAX_PACKET)

@@ -104,6 +104,20 @@ def test_altered_versions_are_refused_and_the_others_served(
     assert server.metric("resserve_worker_restarts_total") == 0, "a refusal is no crash"
 
 
+def test_a_version_altered_behind_its_copy_is_refused(serve: Serve, own: Path, tmp_path: Path) -> None:
+    """The optimised copy that runs does not hide that the original was altered, be its time of change set back."""
+    shutil.rmtree(own / "beta")
+    assert serve(own).stop() == 0
+    model = own / "alpha" / "1" / "model.onnx"
+    before = model.stat()
+    flip(model)
+    os.utime(model, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+    assert cached(own, "alpha") and model.stat().st_mtime_ns == before.st_mtime_ns
+    code, said = refuse(own, tmp_path)
+    assert code == 1 and "model.onnx was altered" in said
+
+
 def test_nothing_to_serve_is_no_service(own: Path, tmp_path: Path) -> None:
     """Where every version is refused the service ends with the reasons, and exit code 1."""
     flip(own / "alpha" / "1" / "model.onnx")
@@ -120,6 +134,7 @@ TAMPER: dict[str, Callable[[Path], object]] = {
     "seal": lambda folder: flip(folder / "seal.json"),
     "more": lambda folder: (folder / "more.bin").write_bytes(b"?"),
     "less": lambda folder: (folder / "model.bin").unlink(),
+    "shorter": lambda folder: os.truncate(folder / "model.bin", 1000),
 }
 
 
