@@ -55,22 +55,26 @@ class Answer:
 
 @dataclass(eq=False, slots=True, kw_only=True)
 class ImageJob(Job):
-    """An image on its way. `runs` counts the times that a worker was given it."""
+    """An image on its way; a suspect once a worker has ended while it ran."""
 
     data: bytes
     answer: asyncio.Future[Answer]
     slot: int = -1
     decode_started: float = 0.0
     decode_ended: float = 0.0
-    handed_over: float = 0.0
-    runs: int = 0
+    suspect: bool = False
 
 
 class Dispatcher:
     """Admits images, decodes as many ahead as the worker has credits for, and hands them over.
 
-    What was with a worker when it ended is suspected of it: each suspect is run again once, by itself, before anything
-    else is. One that ends a second worker is poison: it is refused from then on, and its neighbours are served.
+    What a worker had when it ended goes to the next one first. What it was running is suspected of its end: the next
+    one runs each suspect by itself. One that ends a second worker is poison: it is refused from then on, and its
+    neighbours are served.
+
+    Attributes:
+        poison: SHA-256 of the images that are refused, oldest first.
+        condemned: called with each that is found here, where other frontends are to refuse it too.
     """
 
     def __init__(self, name: str, spec: InputSpec, policy: Policy, slots: Slots, decoders: Decoders) -> None:
@@ -92,14 +96,13 @@ class Dispatcher:
         self._decoding: set[ImageJob] = set()
         self._decoded: deque[ImageJob] = deque()
         self._running: dict[int, ImageJob] = {}
-        self._suspects: deque[ImageJob] = deque()
-        self._quarantine = False
-        self._poison: dict[bytes, None] = {}
+        self._returned: deque[ImageJob] = deque()
         self._send: Callable[[link.Message], None] | None = None
         self._pace: Pace | None = None
         self._credits = 0
         self._numbers = 0
-        self.answered = 0
+        self.poison: dict[bytes, None] = {}
+        self.condemned: Callable[[bytes], None] | None = None
 
     # The worker's side.
 
@@ -116,19 +119,19 @@ class Dispatcher:
         for job in self._running.values():
             if job.cancelled:
                 self._free.append(job.slot)
-            elif job.runs > 1:
+            elif job.suspect and self._slots.started[job.slot]:
                 self._condemn(job)
             else:
-                self._suspects.append(job)
+                job.suspect = job.suspect or bool(self._slots.started[job.slot])
+                self._returned.append(job)
         self._running.clear()
-        self._quarantine = bool(self._suspects)
 
     def fail(self, reason: str) -> None:
         """No worker will come: everything that waits is told so."""
         self._send, self._pace = None, None
-        waiting = [*self._suspects, *self._decoded]
+        waiting = [*self._returned, *self._decoded]
         self._free.extend(job.slot for job in waiting)
-        self._suspects.clear()
+        self._returned.clear()
         self._decoded.clear()
         for job in [*waiting, *self._queue.drain()]:
             _fail(job, NotReadyError(f"Model {self._name} is not ready: {reason}"))
@@ -148,15 +151,19 @@ class Dispatcher:
     @property
     def in_service(self) -> int:
         """Images from the start of their decoding to the end of their run."""
-        return len(self._decoding) + len(self._decoded) + len(self._running) + len(self._suspects)
+        return len(self._decoding) + len(self._decoded) + len(self._running) + len(self._returned)
 
-    def stalled(self) -> bool:
-        """Whether the worker has had an image for far too long, be it that its other lanes still answer."""
-        if not self._running or self._pace is None:
+    def stalled(self, seconds: float) -> bool:
+        """Whether a run that has been going on for so many seconds hangs, be it that other lanes still answer."""
+        if self._pace is None:
             return False
-        patience = max(_STALLED_SECONDS, _STALLED_RUNS * self._pace.run(self._pace.max_batch))
-        oldest = next(iter(self._running.values()))
-        return time.monotonic() - oldest.handed_over > patience
+        return seconds > max(_STALLED_SECONDS, _STALLED_RUNS * self._pace.run(self._pace.max_batch))
+
+    def refuse(self, digest: bytes) -> None:
+        """Take an image, by its SHA-256, for poison from now on."""
+        self.poison[digest] = None
+        if len(self.poison) > _POISON_REMEMBERED:
+            del self.poison[next(iter(self.poison))]
 
     # The callers' side.
 
@@ -174,7 +181,7 @@ class Dispatcher:
         """
         if self._pace is None:
             raise NotReadyError(f"Model {self._name} is not ready.")
-        if self._poison and hashlib.sha256(data).digest() in self._poison:
+        if self.poison and hashlib.sha256(data).digest() in self.poison:
             raise InvalidRequestError("This image has ended two workers and is not tried again.")
         job = self._admit(data, client, deadline, level)
         self._advance()
@@ -256,11 +263,7 @@ class Dispatcher:
         self._advance()
 
     def _hand_over(self) -> None:
-        while self._send and not (self._quarantine and self._running):
-            self._quarantine = bool(self._suspects)
-            line = self._suspects or self._decoded
-            if not line:
-                return
+        while self._send and (line := self._returned or self._decoded):
             job = line.popleft()
             if job.cancelled:
                 self._free.append(job.slot)
@@ -273,10 +276,9 @@ class Dispatcher:
         # An idle device runs it however long that is predicted to take, to learn whether it still does.
         latest_start = job.deadline - self._pace.run(1) if self._running else job.deadline
         self._running[job.number] = job
-        job.handed_over = time.monotonic()
-        job.runs += 1
+        self._slots.started[job.slot] = False
         # In the order in which they were taken: whoever waits beside the device is not overtaken any more.
-        self._send(link.Run(job.number, job.slot, job.decode_started, latest_start, alone))
+        self._send(link.Run(job.number, job.slot, job.decode_started, latest_start, alone, job.suspect))
 
     def _answer(self, done: link.Done) -> None:
         assert self._pace and self._metrics
@@ -288,7 +290,6 @@ class Dispatcher:
                 self._metrics.new_shapes.inc()
         if job is None:
             return
-        self.answered += 1
         self._metrics.images.inc()
         logits = self._slots.logits[job.slot].copy()
         self._free.append(job.slot)
@@ -305,9 +306,9 @@ class Dispatcher:
     def _condemn(self, job: ImageJob) -> None:
         digest = hashlib.sha256(job.data)
         log.error("image ended two workers", model=self._name, sha256=digest.hexdigest(), bytes=len(job.data))
-        self._poison[digest.digest()] = None
-        if len(self._poison) > _POISON_REMEMBERED:
-            del self._poison[next(iter(self._poison))]
+        self.refuse(digest.digest())
+        if self.condemned:
+            self.condemned(digest.digest())
         self._free.append(job.slot)
         _fail(job, LostError("This image has ended two workers and is not tried again."))
 

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
@@ -40,7 +41,10 @@ class Service:
         self._settings = settings
         self._frontend = Frontend(settings, versions)
         self._models = self._frontend.models
-        self._siblings = Siblings(settings)
+        self._siblings = Siblings(settings, self._models)
+        for name, model in self._models.items():
+            if model.dispatcher:
+                model.dispatcher.condemned = partial(self._siblings.condemn, name)
         restarts = self._frontend.metrics.restarts
         self._supervisors = {
             name: Supervisor(self._models[name], settings, worker, restarts, self._siblings)
@@ -89,9 +93,7 @@ class Service:
                 await (await serving_http).stop()
                 log.info("stopped")
 
-    async def _serve_http(
-        self, listening: socket.socket, classifier: "Classifier", grpc_port: int
-    ) -> "HttpServer":
+    async def _serve_http(self, listening: socket.socket, classifier: "Classifier", grpc_port: int) -> "HttpServer":
         # A scrape or probe that comes sooner waits in the socket: importing now would take the cores from the models.
         await asyncio.sleep(_HTTP_AFTER)
         # In a thread: calls are answered meanwhile.

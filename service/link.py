@@ -18,12 +18,13 @@ class Run:
     """Frontend to worker: classify the image in `slot`, which must start by `latest_start`, lowest `key` first."""
 
     code: ClassVar[bytes] = b"R"
-    layout: ClassVar[struct.Struct] = struct.Struct("<QIdd?")
+    layout: ClassVar[struct.Struct] = struct.Struct("<QIdd??")
     job: int
     slot: int
     key: float
     latest_start: float
     alone: bool  # nothing else is decoding or waiting: the whole device may serve this one
+    suspect: bool  # a worker died on it: it goes first, and nothing else runs meanwhile
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +38,19 @@ class Cancel:
 
 @dataclass(frozen=True, slots=True)
 class Ping:
-    """Either way: are you alive? The worker sends it back."""
+    """Frontend to worker: are you alive?"""
 
     code: ClassVar[bytes] = b"P"
-    layout: ClassVar[struct.Struct] = struct.Struct("<Q")
-    number: int
+    layout: ClassVar[struct.Struct] = struct.Struct("<")
+
+
+@dataclass(frozen=True, slots=True)
+class Pong:
+    """Worker to frontend: yes, and its longest run has been going on for so many seconds; 0 when none is."""
+
+    code: ClassVar[bytes] = b"O"
+    layout: ClassVar[struct.Struct] = struct.Struct("<d")
+    longest: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +85,10 @@ class Text:
     content: dict[str, Any]
 
 
-Message = Run | Cancel | Ping | Done | Dropped | Text
+Message = Run | Cancel | Ping | Pong | Done | Dropped | Text
 
-_BY_CODE: dict[int, type[Run | Cancel | Ping | Done | Dropped]] = {
-    kind.code[0]: kind for kind in (Run, Cancel, Ping, Done, Dropped)
+_BY_CODE: dict[int, type[Run | Cancel | Ping | Pong | Done | Dropped]] = {
+    kind.code[0]: kind for kind in (Run, Cancel, Ping, Pong, Done, Dropped)
 }
 
 

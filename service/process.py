@@ -30,7 +30,8 @@ class WorkerProcess:
         *,
         heard: Callable[[link.Message], None],
         gone: Callable[[str], None],
-        stalled: Callable[[], bool],
+        stalled: Callable[[float], bool],
+        load_seconds: float,
     ) -> None:
         """Listen to it on the running event loop.
 
@@ -39,7 +40,8 @@ class WorkerProcess:
             slots: of this frontend.
             heard: called with each message.
             gone: called once, when it has ended or was ended, with the reason.
-            stalled: asked every second whether its lanes hang.
+            stalled: told every second how long its longest run has taken; says whether that is too long.
+            load_seconds: until `begin`; a worker that takes longer hangs.
         """
         self._heard, self._gone, self._stalled = heard, gone, stalled
         self._loop = asyncio.get_running_loop()
@@ -49,11 +51,12 @@ class WorkerProcess:
         self._channel = Channel(launched.channel, self._listen, lambda: self.end("crash"))
         self._channel.send(link.Text({"slots": slots.shape}), (slots.fd,))
         self._last_pong = 0.0
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer = self._loop.call_later(load_seconds, self.end, "hang")
 
     def begin(self) -> None:
         """It has loaded its model: from now on it must answer pings."""
         self._last_pong = time.monotonic()
+        self._timer.cancel()
         self._timer = self._loop.call_later(_PING_EVERY, self._tick)
 
     def send(self, message: link.Message) -> None:
@@ -69,8 +72,7 @@ class WorkerProcess:
         if self._ended:
             return
         self._ended = True
-        if self._timer:
-            self._timer.cancel()
+        self._timer.cancel()
         self._channel.close()
         self._process.send_signal(signal.SIGKILL)
         # A process is reaped when its memory is returned; that takes a while, which the loop need not wait for.
@@ -78,14 +80,16 @@ class WorkerProcess:
         self._gone(reason)
 
     def _listen(self, message: link.Message) -> None:
-        if isinstance(message, link.Ping):
+        if isinstance(message, link.Pong):
             self._last_pong = time.monotonic()
+            if self._stalled(message.longest):
+                self.end("hang")
         else:
             self._heard(message)
 
     def _tick(self) -> None:
-        if time.monotonic() - self._last_pong > _HUNG_AFTER or self._stalled():
+        if time.monotonic() - self._last_pong > _HUNG_AFTER:
             self.end("hang")
             return
-        self.send(link.Ping(0))
+        self.send(link.Ping())
         self._timer = self._loop.call_later(_PING_EVERY, self._tick)

@@ -1,9 +1,10 @@
 """Everything an operator may set: flag, else environment `RESSERVE_*`, else `resserve.toml`, else the default."""
 
+import os
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -12,6 +13,7 @@ from pydantic_settings import (
 )
 
 from resserve.errors import ResServeError
+from resserve.runtime import check_onnxruntime
 
 
 class Settings(BaseSettings):
@@ -25,16 +27,26 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="address of both ports")
     port: int = Field(8001, ge=0, le=65535, description="gRPC; 0 takes a free one")
     http_port: int = Field(8002, ge=0, le=65535, description="page, metrics and health; 0 takes a free one")
-    frontends: int = Field(1, ge=1, le=64, description="processes that take calls and decode; one suits a CPU")
+    frontends: int = Field(1, ge=1, le=64, description="processes that take calls and decode, or auto")
     ready_file: Path | None = Field(None, description="JSON with the addresses, written once the service is ready")
     default_deadline: float = Field(30.0, gt=0, description="seconds, for calls that bring no deadline")
     wait_share: float = Field(0.5, gt=0, le=1, description="part of its deadline that a request may wait")
     order: Literal["deadline", "arrival"] = Field("deadline", description="who is served first")
     lanes: int = Field(0, ge=0, description="batches that run side by side; 0 measures")
     max_batch: int = Field(0, ge=0, le=256, description="images in a batch; 0 measures")
+    load_seconds: float = Field(300.0, gt=0, description="how long a worker may load before it is replaced")
     drain_seconds: float = Field(20.0, gt=0, description="how long a stopping service finishes what it accepted")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "console", "json"] = Field("auto", description="auto: console on a terminal, else JSON")
+
+    @field_validator("frontends", mode="before")
+    @classmethod
+    def _count_frontends(cls, value: object, info: ValidationInfo) -> object:
+        """auto: on a CPU the model takes the cores, and one frontend keeps it busy; a GPU leaves them to decoding."""
+        if value != "auto":
+            return value
+        on_cpu = info.data.get("device") == "cpu" or check_onnxruntime() == "onnxruntime"
+        return 1 if on_cpu else max(1, min(8, len(os.sched_getaffinity(0)) // 4))
 
     @classmethod
     def settings_customise_sources(

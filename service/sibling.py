@@ -5,6 +5,7 @@ import json
 import os
 import socket
 import sys
+from functools import partial
 from typing import Any
 
 from service import link, logs
@@ -36,6 +37,9 @@ class _Sibling:
         self._drain = asyncio.Event()
         control.setblocking(False)
         self._loop.add_reader(control, self._listen)
+        for name, model in self._frontend.models.items():
+            if model.dispatcher:
+                model.dispatcher.condemned = partial(self._condemn, name)
 
     async def run(self) -> None:
         await self._frontend.open(await self._port, shared=True)
@@ -53,8 +57,15 @@ class _Sibling:
                 self._drain.set()
             case {"model": str(name), "ready": dict(ready)}:
                 self._connect(self._frontend.models[name], ready, socket.socket(fileno=fds[0]))
+            case {"model": str(name), "poison": str(digest)}:
+                dispatcher = self._frontend.models[name].dispatcher
+                assert dispatcher
+                dispatcher.refuse(bytes.fromhex(digest))
             case {"model": str(name), "state": "FAILED" | "LOADING" as state, "reason": str(reason)}:
                 self._frontend.models[name].move(state, reason)
+
+    def _condemn(self, name: str, digest: bytes) -> None:
+        self._control.send(json.dumps({"model": name, "poison": digest.hex()}).encode())
 
     def _connect(self, model: Model, ready: dict[str, Any], end: socket.socket) -> None:
         assert model.dispatcher and model.slots

@@ -1,7 +1,7 @@
 """More frontends on the same port: processes of their own that share the workers of the first.
 
 The first frontend owns the workers and the HTTP port. Over a socket pair it hands every other one a channel to each
-worker that is ready, and tells it what state each model is in.
+worker that is ready, and tells it what state each model is in; what one finds to be poison all are told.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ import json
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import structlog
@@ -28,9 +28,14 @@ _RESTART_SECONDS = 0.5
 class Siblings:
     """The other frontends, as the first sees them. One that ends is replaced."""
 
-    def __init__(self, settings: Settings) -> None:
-        """On the running event loop; nothing is started before `listen`."""
-        self._settings = settings
+    def __init__(self, settings: Settings, models: Mapping[str, Model]) -> None:
+        """On the running event loop; nothing is started before `listen`.
+
+        Args:
+            settings: of the service.
+            models: of the first frontend, by name.
+        """
+        self._settings, self._models = settings, models
         self._frontends: list[_Sibling] = []
         self._port = 0
         self._stopping = False
@@ -57,6 +62,14 @@ class Siblings:
         for frontend in self._frontends:
             frontend.tell(self._states[model.name])
 
+    def condemn(self, name: str, digest: bytes, finder: "_Sibling | None" = None) -> None:
+        """An image of a model is poison, as one of the frontends has found."""
+        if finder and (dispatcher := self._models[name].dispatcher):
+            dispatcher.refuse(digest)
+        for frontend in self._frontends:
+            if frontend is not finder:
+                frontend.tell({"model": name, "poison": digest.hex()})
+
     async def drain(self, seconds: float) -> None:
         """Let them finish what they accepted, and end those that do not in time."""
         self._stopping = True
@@ -65,9 +78,12 @@ class Siblings:
         await asyncio.gather(*(frontend.ended(seconds) for frontend in self._frontends))
 
     def _start(self) -> None:
-        frontend = _Sibling(self._settings, self._replace)
+        frontend = _Sibling(self._settings, self._replace, self.condemn)
         for state in self._states.values():
             frontend.tell(state)
+        for name, model in self._models.items():
+            for digest in model.dispatcher.poison if model.dispatcher else ():
+                frontend.tell({"model": name, "poison": digest.hex()})
         for worker in self._workers.values():
             frontend.connect(*worker)
         frontend.tell({"port": self._port})
@@ -83,15 +99,20 @@ class Siblings:
 class _Sibling:
     """One other frontend."""
 
-    def __init__(self, settings: Settings, gone: Callable[["_Sibling"], None]) -> None:
-        self._gone = gone
+    def __init__(
+        self,
+        settings: Settings,
+        gone: Callable[["_Sibling"], None],
+        condemn: Callable[[str, bytes, "_Sibling"], None],
+    ) -> None:
+        self._gone, self._condemn = gone, condemn
         self._loop = asyncio.get_running_loop()
         self._control, theirs = link.pair()
         command = [sys.executable, "-m", "service.sibling", str(theirs.fileno())]
         self._process = subprocess.Popen(command, pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL)
         theirs.close()
         self.pid = self._process.pid
-        self._loop.add_reader(self._control, self._hang_up)
+        self._loop.add_reader(self._control, self._listen)
         self.tell({"settings": settings.model_dump(mode="json")})
 
     def tell(self, content: dict[str, Any], fds: tuple[int, ...] = ()) -> None:
@@ -114,6 +135,17 @@ class _Sibling:
         with contextlib.suppress(subprocess.TimeoutExpired):
             await self._loop.run_in_executor(None, self._process.wait, seconds)
         self._process.kill()
+
+    def _listen(self) -> None:
+        try:
+            packet = self._control.recv(link.MAX_PACKET)
+        except OSError:
+            packet = b""
+        if not packet:
+            self._hang_up()
+            return
+        told = json.loads(packet)
+        self._condemn(told["model"], bytes.fromhex(told["poison"]), self)
 
     def _hang_up(self) -> None:
         self._loop.remove_reader(self._control)

@@ -18,16 +18,18 @@ class Slots:
     Attributes:
         images: uint8 [count, height, width, 3], written by the frontend.
         logits: float32 [count, classes], written by the worker.
+        started: bool [count], set by the worker before it runs the image: what it was at shows when it has died.
     """
 
     def __init__(self, fd: int, count: int, height: int, width: int, classes: int) -> None:
         """Map the memory file `fd`, which stays the caller's to close."""
         image = height * width * 3
-        stride = _aligned(image) + _aligned(classes * 4)
+        stride = _stride(height, width, classes)
         self.fd = fd
         self.count = count
-        self._map = mmap.mmap(fd, stride * count)
-        block = np.frombuffer(self._map, dtype=np.uint8).reshape(count, stride)
+        self._map = mmap.mmap(fd, stride * count + count)
+        block = np.frombuffer(self._map, dtype=np.uint8, count=stride * count).reshape(count, stride)
+        self.started: NDArray[np.bool_] = np.frombuffer(self._map, dtype=np.bool_, offset=stride * count)
         self.images: NDArray[np.uint8] = np.lib.stride_tricks.as_strided(
             block, shape=(count, height, width, 3), strides=(stride, width * 3, 3, 1)
         )
@@ -45,8 +47,12 @@ class Slots:
     def create(cls, count: int, height: int, width: int, classes: int) -> "Slots":
         """Make a new memory file, inheritable by the workers that are handed its descriptor."""
         fd = os.memfd_create("resserve-slots", os.MFD_CLOEXEC)
-        os.ftruncate(fd, (_aligned(height * width * 3) + _aligned(classes * 4)) * count)
+        os.ftruncate(fd, _stride(height, width, classes) * count + count)
         return cls(fd, count, height, width, classes)
+
+
+def _stride(height: int, width: int, classes: int) -> int:
+    return _aligned(height * width * 3) + _aligned(classes * 4)
 
 
 def _aligned(size: int) -> int:

@@ -39,10 +39,10 @@ class Supervisor:
         """
         self._model, self._siblings = model, siblings
         self._order = order(model.version, settings)
+        self._load_seconds = settings.load_seconds
         self._restarts = restarts
         self._process: WorkerProcess | None = None
         self._ends = 0
-        self._answered = 0
         self._timer: asyncio.TimerHandle | None = None
         self._stopping = False
         self._watch(launched)
@@ -69,7 +69,12 @@ class Supervisor:
         assert self._model.slots and self._model.dispatcher
         self._started = time.monotonic()
         self._process = WorkerProcess(
-            launched, self._model.slots, heard=self._heard, gone=self._gone, stalled=self._model.dispatcher.stalled
+            launched,
+            self._model.slots,
+            heard=self._heard,
+            gone=self._gone,
+            stalled=self._model.dispatcher.stalled,
+            load_seconds=self._load_seconds,
         )
 
     def _heard(self, message: link.Message) -> None:
@@ -84,6 +89,8 @@ class Supervisor:
             case link.Text(content={"refused": str(reason)}):
                 self._stopping = True  # a version that was refused once is refused always
                 self._move_to_failed(reason)
+            case link.Text(content={"answered": True}):
+                self._ends = 0
             case _:
                 self._model.dispatcher.heard(message)
 
@@ -91,10 +98,6 @@ class Supervisor:
         self._process = None
         if self._stopping:
             return
-        assert self._model.dispatcher
-        if self._model.dispatcher.answered > self._answered:
-            self._ends = 0
-        self._answered = self._model.dispatcher.answered
         self._ends += 1
         self._restarts.labels(self._model.name, reason).inc()
         delay = _BACKOFF[min(self._ends, len(_BACKOFF)) - 1]

@@ -22,7 +22,8 @@ def command(
         Option(help="Page, metrics and health; 0 takes a free one.  [default: 8002]", min=0, max=65535),
     ] = None,
     frontends: Annotated[
-        int | None, Option(help="Processes that take calls and decode images.  [default: 1]", min=1, max=64)
+        str | None,
+        Option(metavar="N|auto", help="Processes that take calls and decode; auto: by device and cores.  [default: 1]"),
     ] = None,
     ready_file: Annotated[
         Path | None, Option(help="Write the addresses there, as JSON, once the service is ready.", dir_okay=False)

@@ -1,5 +1,6 @@
 """`python -m service.worker CHANNEL`: an inherited descriptor, through which everything else comes."""
 
+import contextlib
 import os
 import socket
 import sys
@@ -30,13 +31,18 @@ def main() -> None:
     try:
         loaded = load(Order(**first.content["order"]))
     except ResServeError as error:
-        channel.send(link.encode(link.Text({"refused": str(error)})))
+        _tell(channel, {"refused": str(error)})
         return
-    lanes = Lanes(loaded.engine)
+    lanes = Lanes(loaded.engine, answered=lambda: _tell(channel, {"answered": True}))
     give_back()
-    channel.send(link.encode(link.Text({"ready": _state(loaded)})))
+    _tell(channel, {"ready": _state(loaded)})
     _listen(channel, lanes)
     os._exit(0)  # lanes may be in the middle of runs that nobody waits for
+
+
+def _tell(channel: socket.socket, content: dict[str, object]) -> None:
+    with contextlib.suppress(OSError):  # nobody listens any more
+        channel.send(link.encode(link.Text(content)))
 
 
 def _state(loaded: Loaded) -> dict[str, object]:
@@ -68,7 +74,7 @@ def _listen(channel: socket.socket, lanes: Lanes) -> None:
                 assert frontend
                 lanes.cancel(job, frontend)
             case link.Ping():
-                channel.send(packet)
+                channel.send(link.encode(link.Pong(lanes.longest)))
             case link.Text(content={"slots": dict(shape)}):
                 frontend = Frontend(channel, Slots(fds[0], **shape))
             case link.Text(content={"attach": True}):

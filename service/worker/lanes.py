@@ -6,6 +6,7 @@ import itertools
 import socket
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,71 +40,98 @@ class _Job:
 class Lanes:
     """Threads that take batches from one heap. Batches form from what arrived while every lane was busy."""
 
-    def __init__(self, engine: Engine) -> None:
-        """Start the lanes."""
+    def __init__(self, engine: Engine, answered: Callable[[], None]) -> None:
+        """Start the lanes; `answered` is called once, before the first answer is sent."""
         self._engine = engine
+        self._answered: Callable[[], None] | None = answered
         self._lanes = engine.plan.lanes
         self._idle = self._lanes
-        self._heap: list[tuple[float, int, _Job]] = []
+        self._quarantine = False  # a suspect runs
+        self._begun: dict[int, float] = {}  # of each lane that runs, since when
+        self._heap: list[tuple[bool, float, int, _Job]] = []
         self._arrivals = itertools.count()
         self._work = threading.Condition()
         for number in range(self._lanes):
-            threading.Thread(target=self._lane, name=f"lane-{number}", daemon=True).start()
+            threading.Thread(target=self._lane, args=(number,), name=f"lane-{number}", daemon=True).start()
+
+    @property
+    def longest(self) -> float:
+        """Seconds that the run has taken so far that has taken longest; 0 when none is going on."""
+        with self._work:
+            return time.monotonic() - min(self._begun.values()) if self._begun else 0.0
 
     def add(self, run: link.Run, frontend: Frontend) -> None:
         """Queue one image."""
         with self._work:
-            heapq.heappush(self._heap, (run.key, next(self._arrivals), _Job(run, frontend)))
+            heapq.heappush(self._heap, (not run.suspect, run.key, next(self._arrivals), _Job(run, frontend)))
             self._work.notify()
 
     def cancel(self, number: int, frontend: Frontend) -> None:
         """Drop a job if it has not started."""
         with self._work:
-            for _, _, job in self._heap:
+            for *_, job in self._heap:
                 if job.run.job == number and job.frontend is frontend:
                     job.cancelled = True
 
     def forget(self, frontend: Frontend) -> None:
         """Drop all jobs of a frontend that has gone."""
         with self._work:
-            for _, _, job in self._heap:
+            for *_, job in self._heap:
                 job.cancelled = job.cancelled or job.frontend is frontend
 
-    def _lane(self) -> None:
+    def _lane(self, number: int) -> None:
         while True:
-            batch, alone = self._next()
+            batch, alone = self._next(number)
             replies = self._answer(batch, alone)
             # The lane is free before anyone hears of it: a caller's next request must not find it busy.
             with self._work:
                 self._idle += 1
+                del self._begun[number]
+                if self._quarantine:
+                    self._quarantine = False
+                    self._work.notify_all()
+            if (tell := self._answered) and isinstance(replies[0][1], link.Done):
+                self._answered = None
+                tell()
             for job, reply in replies:
                 job.frontend.send(reply)
 
-    def _next(self) -> tuple[list[_Job], bool]:
-        """Wait for work and take it: the waiting images shared out over the idle lanes, up to the largest batch."""
+    def _next(self, number: int) -> tuple[list[_Job], bool]:
+        """Wait for work and take it: the waiting images shared out over the idle lanes, up to the largest batch.
+
+        A suspect runs by itself, so that if it ends this worker too nothing else is blamed.
+        """
         with self._work:
-            while True:
-                self._drop_dead()
-                if self._heap:
-                    break
+            while not self._may_start():
                 self._work.wait()
-            alone = self._idle == self._lanes and len(self._heap) == 1 and self._heap[0][2].run.alone
-            share = -(-len(self._heap) // self._idle)
+            first = self._heap[0][-1].run
+            alone = self._idle == self._lanes and len(self._heap) == 1 and first.alone
+            share = 1 if first.suspect else -(-len(self._heap) // self._idle)
+            self._quarantine = first.suspect
             self._idle -= 1
-            return [heapq.heappop(self._heap)[2] for _ in range(min(share, self._engine.plan.max_batch))], alone
+            self._begun[number] = time.monotonic()
+            return [heapq.heappop(self._heap)[-1] for _ in range(min(share, self._engine.plan.max_batch))], alone
+
+    def _may_start(self) -> bool:
+        self._drop_dead()
+        if not self._heap or self._quarantine:
+            return False
+        return self._idle == self._lanes or not self._heap[0][-1].run.suspect
 
     def _drop_dead(self) -> None:
         now = time.monotonic()
-        dead = [entry for entry in self._heap if entry[2].cancelled or entry[2].run.latest_start < now]
+        dead = [entry for entry in self._heap if entry[-1].cancelled or entry[-1].run.latest_start < now]
         if dead:
             self._heap = [entry for entry in self._heap if entry not in dead]
             heapq.heapify(self._heap)
-            for _, _, job in dead:
+            for *_, job in dead:
                 job.frontend.send(link.Dropped(job.run.job))
 
     def _answer(self, batch: list[_Job], alone: bool) -> list[tuple[_Job, link.Message]]:
         """Run a batch; where it fails, each image by itself, so that one spoils no other."""
         new_shape = self._engine.is_new(len(batch))
+        for job in batch:
+            job.frontend.slots.started[job.run.slot] = True
         started = time.monotonic()
         try:
             logits = self._engine.run(_pixels(batch), alone)

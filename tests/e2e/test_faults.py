@@ -79,6 +79,22 @@ def test_a_stopped_worker_is_replaced(serve: Serve, load: Load, repository: Path
     assert [process.pid for process in server.workers()] != [worker.pid]
 
 
+def test_a_worker_that_hangs_while_it_loads_is_replaced(serve: Serve, load: Load, repository: Path) -> None:
+    """SIGSTOP of a worker that has not said that it is ready: it is replaced too, and nothing is lost."""
+    server = serve(repository, "--model", "alpha", RESSERVE_LOAD_SECONDS="4")
+    callers = load(server, repository, "alpha", callers=4)
+    (first,) = server.workers()
+    first.kill()
+    wait_until(lambda: [worker for worker in server.workers() if worker.pid != first.pid], "the next one is started")
+    (second,) = (worker for worker in server.workers() if worker.pid != first.pid)
+    second.suspend()
+    assert server.metric("resserve_model_state", state="READY") == 0
+    restored(server, 2)
+    unharmed(callers)
+
+    assert server.metric("resserve_worker_restarts_total", model="alpha", reason="hang") == 1
+
+
 def test_one_models_worker_is_not_the_others(serve: Serve, load: Load, repository: Path) -> None:
     """While one model's worker is stopped the other's callers notice nothing."""
     server = serve(repository)

@@ -2,15 +2,23 @@
 
 import signal
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from threading import Event
 
+import grpc
 import psutil
 import pytest
 
+from resserve.v1 import classifier_pb2 as pb
+from resserve.v1 import classifier_pb2_grpc as pb_grpc
 from tests.e2e.conftest import Callers
+from tests.e2e.hazards import TERRIBLE, answer, picture, write_version
 from tests.e2e.test_faults import restored, unharmed
-from tests.serving import Golden, Server, wait_until
+from tests.e2e.test_poison import x86
+from tests.serving import CHANNEL, Golden, Server, code_of, wait_until
 
 Load = Callable[..., Callers]
 
@@ -83,3 +91,48 @@ def test_a_killed_first_frontend_takes_the_others_along(three: Server) -> None:
     three.process.send_signal(signal.SIGKILL)
 
     wait_until(lambda: not three.everyone(), "every process has ended", 10)
+
+
+@x86
+def test_what_one_frontend_finds_to_be_poison_all_refuse(serve: Callable[..., Server], tmp_path: Path) -> None:
+    """An image ends two workers through one frontend, and none through the others, whose callers are all answered."""
+    write_version(tmp_path / "hazards", "crash")
+    server = serve(tmp_path / "hazards", RESSERVE_FRONTENDS="3", RESSERVE_MAX_BATCH="1")
+    wait_until(lambda: len(siblings(server)) == 2, "the other frontends are there")
+    end = Event()
+
+    def neighbour(number: int) -> int:
+        answered = 0
+        with grpc.insecure_channel(server.address, CHANNEL) as channel:
+            while not end.is_set():
+                red = (number * 50 + answered) % 250
+                assert classify(channel, picture(red, number)) == answer(red)
+                answered += 1
+        return answered
+
+    with ThreadPoolExecutor(6) as pool:
+        neighbours = [pool.submit(neighbour, number) for number in range(6)]
+        assert code_of(lambda: server.classify(picture(TERRIBLE), timeout=120))[0] == "INTERNAL"
+        wait_until(lambda: refusals(server, 12) == 12, "every frontend knows it")
+        end.set()
+        assert min(asked.result() for asked in neighbours) > 0
+
+    assert server.metric("resserve_worker_restarts_total", model="crash", reason="crash") == 2
+    assert len(server.events("image ended two workers")) == 1
+
+
+def refusals(server: Server, connections: int) -> int:
+    """On how many new connections, which the kernel spreads over the frontends, the terrible image is refused."""
+    refused = 0
+    for _ in range(connections):
+        with grpc.insecure_channel(server.address, CHANNEL) as channel:
+            code, message = code_of(partial(classify, channel, picture(TERRIBLE)))
+            assert "two workers" in message
+            refused += code == "INVALID_ARGUMENT"
+    return refused
+
+
+def classify(channel: grpc.Channel, image: bytes) -> list[float]:
+    """The logits of one image over a connection of one's own."""
+    request = pb.ClassifyRequest(images=[image], logits=True)
+    return list(pb_grpc.ClassifierStub(channel).Classify(request, timeout=120).results[0].logits)

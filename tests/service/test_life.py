@@ -105,6 +105,35 @@ def test_settings_by_precedence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         load_settings()
 
 
+@pytest.mark.parametrize(
+    ("device", "installed", "cores", "expected"),
+    [
+        ("auto", "onnxruntime", 64, 1),
+        ("cpu", "onnxruntime-gpu", 64, 1),
+        ("auto", "onnxruntime-gpu", 2, 1),
+        ("cuda", "onnxruntime-gpu", 16, 4),
+        ("auto", "onnxruntime-gpu", 64, 8),
+    ],
+)
+def test_frontends_by_device_and_cores(monkeypatch, device: str, installed: str, cores: int, expected: int) -> None:
+    """`--frontends auto` counts them; a number is taken as it is, and anything else is refused."""
+    monkeypatch.setattr("service.settings.check_onnxruntime", lambda: installed)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
+
+    assert load_settings(device=device, frontends="auto").frontends == expected
+    assert load_settings(device=device, frontends="3").frontends == 3
+    for wrong in ("0", "many"):
+        with pytest.raises(ResServeError, match="frontends"):
+            load_settings(device=device, frontends=wrong)
+
+
+def test_a_wrong_command_line_leaves_no_process(repository: Path, tmp_path: Path) -> None:
+    """The worker that is started while the command line is read goes with it, and says nothing."""
+    code, said = refuse(repository, tmp_path, "--prot", "1")
+
+    assert code == 2 and "No such option" in said and "Traceback" not in said
+
+
 def test_a_running_service_obeys_the_same_precedence(repository: Path, tmp_path: Path) -> None:
     """The process itself: what the flag says, not the environment, and not the file."""
     (tmp_path / "resserve.toml").write_text('model = ["beta"]\nlanes = 1\nmax_batch = 2\n')

@@ -18,9 +18,10 @@ from service.slots import Slots
 numbers = st.integers(0, 2**64 - 1)
 seconds = st.floats(allow_nan=False)
 messages = st.one_of(
-    st.builds(link.Run, numbers, st.integers(0, 2**32 - 1), seconds, seconds, st.booleans()),
+    st.builds(link.Run, numbers, st.integers(0, 2**32 - 1), seconds, seconds, st.booleans(), st.booleans()),
     st.builds(link.Cancel, numbers),
-    st.builds(link.Ping, numbers),
+    st.just(link.Ping()),
+    st.builds(link.Pong, seconds),
     st.builds(link.Done, numbers, st.integers(0, 2**32 - 1), seconds, seconds, st.booleans(), st.booleans()),
     st.builds(link.Dropped, numbers),
     st.builds(link.Text, st.dictionaries(st.text(), st.one_of(st.integers(), st.text(), st.lists(st.integers())))),
@@ -64,7 +65,7 @@ def test_the_frontend_never_waits_for_a_worker() -> None:
     mine, theirs = link.pair()
     with mine, theirs, pytest.raises(BlockingIOError):
         for number in range(100_000):
-            mine.send(link.encode(link.Ping(number)))
+            mine.send(link.encode(link.Cancel(number)))
 
 
 @given(st.integers(1, 5), st.integers(1, 40), st.integers(1, 40), st.integers(1, 33))
@@ -107,14 +108,14 @@ def test_last_words_are_heard() -> None:
         ended = asyncio.Event()
         mine, theirs = link.pair()
         channel = Channel(mine, heard.append, ended.set)
-        channel.send(link.Ping(1))
+        channel.send(link.Cancel(1))
         theirs.send(link.encode(link.Text({"refused": "broken"})))
-        theirs.send(link.encode(link.Ping(2)))
+        theirs.send(link.encode(link.Cancel(2)))
         theirs.close()
-        channel.send(link.Ping(3))
+        channel.send(link.Cancel(3))
         async with asyncio.timeout(30):
             await ended.wait()
         assert not channel.open
         return heard
 
-    assert asyncio.run(talk()) == [link.Text({"refused": "broken"}), link.Ping(2)]
+    assert asyncio.run(talk()) == [link.Text({"refused": "broken"}), link.Cancel(2)]
