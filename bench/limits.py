@@ -122,8 +122,8 @@ def main(
     bench = Bench(
         repository=_REPOSITORY,
         photos=photo_jpegs(),
-        seconds=4.0 if quick else 20.0,
-        reference_seconds=1.0 if quick else 4.0,
+        seconds=4.0 if quick else 15.0,
+        reference_seconds=1.0 if quick else 2.5,
         requests=5_000 if quick else 100_000,
     )
     history = _History(quick, describe())

@@ -30,7 +30,10 @@ class Channel:
     def send(self, message: link.Message, fds: tuple[int, ...] = ()) -> None:
         """Send one packet, with descriptors; to a worker that has just died it is lost, and `closed` follows."""
         try:
-            socket.send_fds(self._end, [link.encode(message)], fds)
+            if fds:
+                socket.send_fds(self._end, [link.encode(message)], fds)
+            else:
+                self._end.send(link.encode(message))
         except (BrokenPipeError, ConnectionResetError):
             pass  # what it said last is still to be heard, and then its end
         except OSError:

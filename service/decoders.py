@@ -7,7 +7,16 @@ import threading
 from collections.abc import Callable
 
 Work = Callable[[], None]
-Finish = Callable[[BaseException | None], None]
+Finish = Callable[[Exception | None], None]
+
+
+def attempt(work: Work) -> Exception | None:
+    """Do it here and now; what was raised, or None."""
+    try:
+        work()
+    except Exception as raised:
+        return raised
+    return None
 
 
 class Decoders:
@@ -35,11 +44,7 @@ class Decoders:
     def _run(self) -> None:
         while True:
             work, finish = self._work.get()
-            error: BaseException | None = None
-            try:
-                work()
-            except Exception as raised:
-                error = raised
+            error = attempt(work)
             with contextlib.suppress(RuntimeError):  # the loop has been closed: nobody waits any more
                 self._loop.call_soon_threadsafe(finish, error)
             del work, finish, error  # an idle thread must not keep the last image

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from resserve.manifest import InputSpec
 from service import images, link
-from service.decoders import Decoders
+from service.decoders import Decoders, attempt
 from service.errors import (
     ExpiredError,
     InvalidRequestError,
@@ -37,6 +37,10 @@ _STALLED_SECONDS = 10.0
 
 _POISON_REMEMBERED = 1000
 
+# Images of so few pixels and bytes decode sooner than they could be handed to a thread: 0.08 ms against 0.3 ms.
+_AT_ONCE_PIXELS = 64 * 64
+_AT_ONCE_BYTES = 256 * 1024
+
 # Seconds that the first image is taken to decode in; learned from then on.
 _FIRST_DECODE = 0.003
 
@@ -55,10 +59,11 @@ class Answer:
 
 @dataclass(eq=False, slots=True, kw_only=True)
 class ImageJob(Job):
-    """An image on its way; a suspect once a worker has ended while it ran."""
+    """An image on its way; a suspect once a worker has ended while it ran; decoded `at_once` or by a thread."""
 
     data: bytes
     answer: asyncio.Future[Answer]
+    at_once: bool
     slot: int = -1
     decode_started: float = 0.0
     decode_ended: float = 0.0
@@ -167,11 +172,12 @@ class Dispatcher:
 
     # The callers' side.
 
-    async def classify(self, data: bytes, *, client: str, deadline: float, level: int) -> Answer:
+    async def classify(self, data: bytes, pixels: int, *, client: str, deadline: float, level: int) -> Answer:
         """Decode and run one image, whose header was checked.
 
         Args:
             data: an encoded image.
+            pixels: that it has.
             client: who shares fairly with others.
             deadline: on the monotonic clock.
             level: of priority: -1, 0 or 1.
@@ -183,7 +189,7 @@ class Dispatcher:
             raise NotReadyError(f"Model {self._name} is not ready.")
         if self.poison and hashlib.sha256(data).digest() in self.poison:
             raise InvalidRequestError("This image has ended two workers and is not tried again.")
-        job = self._admit(data, client, deadline, level)
+        job = self._admit(data, pixels, client, deadline, level)
         self._advance()
         try:
             return await job.answer
@@ -191,7 +197,7 @@ class Dispatcher:
             self._abandon(job)
             raise
 
-    def _admit(self, data: bytes, client: str, deadline: float, level: int) -> ImageJob:
+    def _admit(self, data: bytes, pixels: int, client: str, deadline: float, level: int) -> ImageJob:
         assert self._pace is not None
         now = time.monotonic()
         self._numbers += 1
@@ -204,6 +210,7 @@ class Dispatcher:
             size=len(data),
             data=data,
             answer=self._loop.create_future(),
+            at_once=pixels <= _AT_ONCE_PIXELS and len(data) <= _AT_ONCE_BYTES,
         )
         try:
             gave_way = self._queue.admit(job, now, self._pace, self.in_service)
@@ -235,7 +242,11 @@ class Dispatcher:
             assert isinstance(job, ImageJob)
             job.slot = self._free.pop()
             self._decoding.add(job)
-            self._decoders.submit(partial(self._decode, job), partial(self._finish_decode, job))
+            if job.at_once:
+                self._decoded_with(job, attempt(partial(self._decode, job)))
+                self._hand_over()
+            else:
+                self._decoders.submit(partial(self._decode, job), partial(self._finish_decode, job))
         if self._metrics:
             self._metrics.queue.set(len(self._queue))
             self._metrics.service.set(self.in_service)
@@ -246,7 +257,11 @@ class Dispatcher:
         images.decode(job.data, self._slots.images[job.slot], resize=spec.resize, interpolation=spec.interpolation)
         job.decode_ended = time.monotonic()
 
-    def _finish_decode(self, job: ImageJob, error: BaseException | None) -> None:
+    def _finish_decode(self, job: ImageJob, error: Exception | None) -> None:
+        self._decoded_with(job, error)
+        self._advance()
+
+    def _decoded_with(self, job: ImageJob, error: Exception | None) -> None:
         self._decoding.discard(job)
         if error or job.cancelled or self._pace is None:
             self._free.append(job.slot)
@@ -260,7 +275,6 @@ class Dispatcher:
         elif not job.cancelled:
             self._pace.observe_decode(job.decode_ended - job.decode_started)
             self._decoded.append(job)
-        self._advance()
 
     def _hand_over(self) -> None:
         while self._send and (line := self._returned or self._decoded):

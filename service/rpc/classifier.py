@@ -158,12 +158,13 @@ class Classifier(pb_grpc.ClassifierServicer):
             if model.dispatcher is None or model.state == "FAILED":
                 raise NotReadyError(f"Model {model.name} is not ready: {model.reason}")
             try:
-                images.check(data)
+                header = images.check(data)
             except images.TooLargeError as error:
                 raise TooLargeError(str(error)) from None
             except images.ImageError as error:
                 raise InvalidRequestError(str(error)) from None
-            return await model.dispatcher.classify(data, client=client, deadline=deadline, level=level)
+            pixels = header.width * header.height
+            return await model.dispatcher.classify(data, pixels, client=client, deadline=deadline, level=level)
         except ServiceError as error:
             self._reject(model.name, error.reason)
             return error

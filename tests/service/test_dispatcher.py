@@ -50,10 +50,12 @@ class Play:
         elif isinstance(message, link.Cancel):
             self.cancels.append(message.job)
 
-    def call(self, number: int, *, within: float = 60.0, client: str = "a", level: int = 0) -> asyncio.Task[Answer]:
-        """A caller who waits for the answer to picture `number`."""
+    def call(
+        self, number: int, *, within: float = 60.0, client: str = "a", level: int = 0, pixels: int = 10**6
+    ) -> asyncio.Task[Answer]:
+        """A caller who waits for the answer to picture `number`, decoded by a thread unless it is small."""
         waiting = self.dispatcher.classify(
-            picture(number), client=client, deadline=time.monotonic() + within, level=level
+            picture(number), pixels, client=client, deadline=time.monotonic() + within, level=level
         )
         return asyncio.create_task(waiting)
 
@@ -124,6 +126,31 @@ async def test_no_more_is_decoded_than_the_worker_has_credits_for() -> None:
         for index in range(8):
             it.answer((await it.until_handed_over(index + 1))[index])
         assert len(await asyncio.gather(*calls)) == 8
+
+
+@on_a_loop
+async def test_small_images_need_no_thread(monkeypatch) -> None:
+    """They are answered though no decoder thread lives; a line of a thousand broken ones is told so, one by one."""
+    async with play() as it:
+        monkeypatch.setattr(Decoders, "submit", lambda *_: pytest.fail("a thread was asked"))
+        it.connect(run=1e-6, credits=1)
+        calls = [it.call(number, pixels=16) for number in range(3)]
+        for index in range(3):
+            it.answer((await it.until_handed_over(index + 1))[index])
+        assert [(await call).logits[0] for call in calls] == [0, 1, 2]
+
+        first = it.call(7, pixels=16)
+        await settle()
+        deadline = time.monotonic() + 60
+        broken = [
+            asyncio.create_task(it.dispatcher.classify(picture(9)[:40], 16, client="a", deadline=deadline, level=0))
+            for _ in range(1500)
+        ]
+        await settle()
+        it.answer(it.runs[-1])
+        outcomes = await asyncio.gather(*broken, return_exceptions=True)
+        assert {type(outcome) for outcome in outcomes} == {InvalidRequestError}
+        assert (await first).logits[0] == 7 and it.dispatcher.in_service == 0
 
 
 @on_a_loop
