@@ -7,7 +7,10 @@ from bisect import bisect_right, insort
 from collections import Counter, deque
 from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import Literal
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 Order = Literal["deadline", "arrival"]
 Reason = Literal["deadline", "memory"]
@@ -125,10 +128,17 @@ class Pace:
         lanes begin batches in turn, evenly spaced, and the first of them may only just have begun.
         """
         waiting = ahead - self.lanes * self.max_batch
-        if waiting < 0:
-            return 0.0
-        turns = waiting // self.max_batch + 1
-        return max(turns * self.run(self.max_batch) / self.lanes, (waiting + 1) * self.decode / self.decoders)
+        return max(self._delays(waiting)) if waiting >= 0 else 0.0
+
+    def waits(self, ahead: int, count: int) -> NDArray[np.float64]:
+        """The `wait` of `count` jobs in a row, of which the first has `ahead` images before it."""
+        waiting = np.arange(count) + (ahead - self.lanes * self.max_batch)
+        return np.where(waiting >= 0, np.maximum(*self._delays(waiting)), 0.0)
+
+    def _delays(self, waiting: Any) -> tuple[Any, Any]:
+        """Until a lane begins the batch of a job with so many before it that wait too, and until it is decoded."""
+        turn = self.run(self.max_batch) / self.lanes
+        return (waiting // self.max_batch + 1) * turn, (waiting + 1) * (self.decode / self.decoders)
 
 
 class RefusedError(Exception):
@@ -174,14 +184,16 @@ class Queue:
         Raises:
             RefusedError: nothing was changed.
         """
-        line, out = list(self._jobs), []
-        load, held = self._load.copy(), self._bytes + job.size
+        line, load, held = self._jobs, self._load, self._bytes + job.size
+        out: list[Job] = []
         while blocked := self._blocked_by(job, line, held, now, pace, in_service):
             reason, movable = blocked
-            victim = _heaviest(movable, load, than=job.client)
+            victim = _heaviest(line, movable, load, than=job.client)
             if victim is None:
                 place = bisect_right(self._jobs, _order(job), key=_order)
                 raise RefusedError(reason, pace.wait(in_service + place))
+            if not out:
+                line, load = list(line), load.copy()  # nothing is changed before all is decided
             line.remove(victim)
             load[victim.client] -= 1
             held -= victim.size
@@ -195,20 +207,16 @@ class Queue:
 
     def _blocked_by(
         self, job: Job, line: list[Job], held: int, now: float, pace: Pace, in_service: int
-    ) -> tuple[Reason, list[Job]] | None:
-        """Why `job` cannot be admitted, and the jobs of which one would have to go first; None when it can be."""
+    ) -> tuple[Reason, int] | None:
+        """Why `job` cannot be admitted, and how many at the head of the line one of which would have to go first."""
         place = bisect_right(line, _order(job), key=_order)
         # Only an idle device takes the job however long it is predicted to take, to learn whether that still holds:
         # otherwise one slow spell would refuse everything for ever.
         if (in_service or line) and not _fits(job, now, pace.wait(in_service + place), pace):
-            return "deadline", line[:place] if now + pace.service <= job.deadline else []
-        for index in range(place, len(line)):
-            other, starts = line[index], now + pace.wait(in_service + index)
-            # One that has slipped behind its limit, as predictions do, is overtaken only when it is lost anyway.
-            lost = starts + pace.service > other.deadline
-            if not lost and not _fits(other, now, pace.wait(in_service + index + 1), pace):
-                return "deadline", line[: index + 1]
-        return ("memory", line) if held > self.policy.max_bytes else None
+            return "deadline", place if now + pace.service <= job.deadline else 0
+        if place < len(line) and (late := _made_late(line[place:], now, pace, in_service + place)) is not None:
+            return "deadline", place + late + 1
+        return ("memory", len(line)) if held > self.policy.max_bytes else None
 
     def pop(self, now: float, pace: Pace, *, idle: bool) -> tuple[Job | None, list[Job]]:
         """Take the next job that can still end in time, and those before it that cannot.
@@ -259,11 +267,28 @@ def _fits(job: Job, now: float, wait: float, pace: Pace) -> bool:
     return now + wait <= job.latest_start and now + wait + run <= job.deadline
 
 
-def _heaviest(jobs: list[Job], load: Counter[str], than: str) -> Job | None:
-    """The last job of the client that has the highest load, if that is over one more than that of `than`."""
-    if not jobs:
+def _made_late(behind: list[Job], now: float, pace: Pace, ahead: int) -> int | None:
+    """The first of those behind a newcomer that would be late for it; `ahead` images are before the newcomer.
+
+    Thousands may wait, so this is arithmetic on arrays.
+    """
+    latest = np.fromiter((job.latest_start for job in behind), float, len(behind))
+    deadlines = np.fromiter((job.deadline for job in behind), float, len(behind))
+    waits = pace.waits(ahead, len(behind) + 1)
+    before, after = now + waits[:-1], now + waits[1:]
+    runs = np.where(waits[1:] > 0, pace.decode + pace.run(pace.max_batch), pace.service)
+    fits = (after <= latest) & (after + runs <= deadlines)
+    # One that has slipped behind its limit, as predictions do, is overtaken only when it is lost anyway.
+    late = ~fits & (before + pace.service <= deadlines)
+    return int(late.argmax()) if late.any() else None
+
+
+def _heaviest(line: list[Job], movable: int, load: Counter[str], than: str) -> Job | None:
+    """Of the first `movable` jobs the last one of the client with the highest load, if `than` has over one less."""
+    bar = load[than] + 1
+    if not movable or max(load.values()) <= bar:
         return None
-    client = max({job.client for job in jobs}, key=lambda name: load[name])
-    if client == than or load[client] <= load[than] + 1:
+    client = max({job.client for job in line[:movable]}, key=lambda name: load[name])
+    if client == than or load[client] <= bar:
         return None
-    return next(job for job in reversed(jobs) if job.client == client)
+    return next(job for job in reversed(line[:movable]) if job.client == client)

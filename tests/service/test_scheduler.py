@@ -346,4 +346,5 @@ def test_predictions_are_sane(pace, batch, ahead) -> None:
     """Times are positive, a wait never shrinks with more work ahead, and an unknown batch costs what its kin cost."""
     assert pace.run(batch) > 0 and pace.interval > 0 and pace.service > 0
     assert 0 <= pace.wait(ahead) <= pace.wait(ahead + 1)
+    assert pace.waits(ahead, 9).tolist() == pytest.approx([pace.wait(ahead + behind) for behind in range(9)])
     assert pace.run(3) == pytest.approx(3 * pace.run(1))
