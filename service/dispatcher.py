@@ -35,7 +35,8 @@ log = structlog.get_logger()
 _STALLED_RUNS = 30
 _STALLED_SECONDS = 10.0
 
-_POISON_REMEMBERED = 1000
+# As many digests as one packet holds, when a new frontend is told of them all.
+_POISON_REMEMBERED = 500
 
 # Images of so few pixels and bytes decode sooner than they could be handed to a thread: 0.08 ms against 0.3 ms.
 _AT_ONCE_PIXELS = 64 * 64

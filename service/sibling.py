@@ -57,10 +57,11 @@ class _Sibling:
                 self._drain.set()
             case {"model": str(name), "ready": dict(ready)}:
                 self._connect(self._frontend.models[name], ready, socket.socket(fileno=fds[0]))
-            case {"model": str(name), "poison": str(digest)}:
+            case {"model": str(name), "poison": list(digests)}:
                 dispatcher = self._frontend.models[name].dispatcher
                 assert dispatcher
-                dispatcher.refuse(bytes.fromhex(digest))
+                for digest in digests:
+                    dispatcher.refuse(bytes.fromhex(digest))
             case {"model": str(name), "state": "FAILED" | "LOADING" as state, "reason": str(reason)}:
                 self._frontend.models[name].move(state, reason)
 

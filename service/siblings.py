@@ -68,7 +68,7 @@ class Siblings:
             dispatcher.refuse(digest)
         for frontend in self._frontends:
             if frontend is not finder:
-                frontend.tell({"model": name, "poison": digest.hex()})
+                frontend.tell({"model": name, "poison": [digest.hex()]})
 
     async def drain(self, seconds: float) -> None:
         """Let them finish what they accepted, and end those that do not in time."""
@@ -82,8 +82,8 @@ class Siblings:
         for state in self._states.values():
             frontend.tell(state)
         for name, model in self._models.items():
-            for digest in model.dispatcher.poison if model.dispatcher else ():
-                frontend.tell({"model": name, "poison": digest.hex()})
+            if model.dispatcher and (poison := model.dispatcher.poison):
+                frontend.tell({"model": name, "poison": [digest.hex() for digest in poison]})
         for worker in self._workers.values():
             frontend.connect(*worker)
         frontend.tell({"port": self._port})
