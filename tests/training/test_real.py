@@ -18,13 +18,15 @@ PER_CLASS = {"train": 200, "test": 50}
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("seed", [0, 1, 2])
-@pytest.mark.parametrize(("architecture", "epochs"), [("resnet50", 8), ("vgg16_bn", 4)])
+@pytest.mark.parametrize(("architecture", "epochs", "lr"), [("resnet50", 8, None), ("vgg16_bn", 4, 0.01)])
 def test_the_embedded_default(
-    architecture: str, epochs: int, seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    architecture: str, epochs: int, lr: float | None, seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What `make serve` trains on digits is right for over 95 % of the held-out ones, not only with a lucky seed."""
     monkeypatch.chdir(tmp_path)
-    config = TrainConfig(architecture=architecture, data="digits", out=Path("out"), size=32, epochs=epochs, seed=seed)
+    config = TrainConfig(
+        architecture=architecture, data="digits", out=Path("out"), size=32, epochs=epochs, lr=lr, seed=seed
+    )
 
     assert train(config, console=Console(file=StringIO())).top1 > 0.95
 
