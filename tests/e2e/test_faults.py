@@ -266,10 +266,6 @@ def test_ten_thousand_bad_requests(serve: Serve, repository: Path, alpha: Golden
     assert sum(process.memory_full_info().pss for process in server.everyone()) < 1.1 * before + 20 * 2**20
 
 
-# A /dev/shm of the service's own, and full: filling the machine's would take all of its memory.
-FULL_SHM = 'mount -t tmpfs -o size=64k none /dev/shm; cat /dev/zero >/dev/shm/full 2>/dev/null; exec "$@"'
-
-
 # A private /dev/shm of 16 KiB, full: nobody else's is touched.
 FULL = 'mount -t tmpfs -o size=16k tmpfs /dev/shm && head -c 32k /dev/zero 2>/dev/null > /dev/shm/filler; exec "$@"'
 IN_FULL_SHM = ("unshare", "--mount", "--map-root-user", "sh", "-c", FULL, "sh")

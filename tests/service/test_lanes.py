@@ -1,6 +1,7 @@
 """The lanes of a worker with a model that the test holds back: what runs beside what."""
 
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from threading import Event, Semaphore
@@ -108,6 +109,20 @@ def test_a_suspect_runs_while_nothing_else_does(engine: HeldBack, first: Caller,
 
     assert [first.hear().job for _ in range(2)] == [0, 1] and [other.hear().job for _ in range(2)] == [3, 2]
     assert (first.slots.logits[:2] == [[0, 0], [1, 1]]).all() and (other.slots.logits[2:4] == [[2, 2], [3, 3]]).all()
+
+
+def test_nothing_starts_beside_a_suspect(engine: HeldBack, first: Caller) -> None:
+    """A lane is free, but what comes while a suspect runs waits for its end."""
+    first.send(0, suspect=True)
+    wait_until(lambda: first.started() == [0], "the suspect runs")
+    first.send(1)
+    time.sleep(0.2)
+    assert first.started() == [0]
+    engine.let.release()
+    wait_until(lambda: first.started() == [0, 1], "then the other")
+    engine.let.release()
+
+    assert [first.hear().job for _ in range(2)] == [0, 1]
 
 
 def test_a_lane_that_hangs_is_seen_while_the_other_answers(engine: HeldBack, first: Caller) -> None:
