@@ -52,10 +52,7 @@ class Cached:
 
     def is_made_from(self, model: Path) -> bool:
         """Whether the original has not been written since; this does not read it."""
-        try:
-            return self.source == _stamp(model)
-        except OSError:
-            return False
+        return self.source == stamp(model)
 
 
 def place(version: Path, model_digest: str, provider: str) -> Path:
@@ -103,12 +100,12 @@ def _sweep(parent: Path) -> None:
             shutil.rmtree(left, ignore_errors=True)
 
 
-def seal(temporary: Path, folder: Path, source: Path, plan: Plan, measured: Measured) -> None:
-    """Sign what is in `temporary`, made from `source`, and give it its name, in place of a stale one."""
+def seal(temporary: Path, folder: Path, source: list[int] | None, plan: Plan, measured: Measured) -> None:
+    """Sign what is in `temporary`, made from what had the stamp `source`, and name it, in place of a stale one."""
     content = {
         "files": _digests(temporary),
         "sizes": _sizes(temporary),
-        "source": _stamp(source),
+        "source": source,
         "plan": asdict(plan),
         "measured": asdict(measured),
     }
@@ -137,9 +134,15 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _stamp(path: Path) -> list[int]:
-    """Size, and when content and inode were last changed: the latter cannot be set back."""
-    stat = path.stat()
+def stamp(path: Path) -> list[int] | None:
+    """Size, and when content and inode were last changed, which cannot be set back; None where there is no file.
+
+    Taken before the digest is checked, so that what is written meanwhile is seen at the next start.
+    """
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
     return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
 
 

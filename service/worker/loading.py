@@ -113,7 +113,8 @@ def _on_cpu(order: Order, pool: ThreadPoolExecutor) -> Loaded:
     folder = cache.place(Path(order.directory), order.files[MODEL], CPU)
     if (cached := cache.read(folder)) and (loaded := _from_cache(order, pool, cached)):
         return loaded
-    return _while_checking(order, pool, list(order.files), lambda verified: _build(order, folder, verified))
+    stamp = cache.stamp(Path(order.directory) / MODEL)
+    return _while_checking(order, pool, list(order.files), lambda verified: _build(order, folder, stamp, verified))
 
 
 def _from_cache(order: Order, pool: ThreadPoolExecutor, cached: cache.Cached) -> Loaded | None:
@@ -140,11 +141,11 @@ def _from_cache(order: Order, pool: ThreadPoolExecutor, cached: cache.Cached) ->
     return loaded if unaltered.result() else None
 
 
-def _build(order: Order, folder: Path, verified: Callable[[], None]) -> Loaded:
+def _build(order: Order, folder: Path, stamp: list[int] | None, verified: Callable[[], None]) -> Loaded:
     """Optimise, measure and seal."""
     verified()  # or what was altered would be sealed as if it were the original
     with cache.scratch(folder) as temporary:
-        model = original = Path(order.directory) / MODEL
+        model = Path(order.directory) / MODEL
         if temporary:
             optimise(model, CPU, temporary / cache.MODEL)
             model = temporary / cache.MODEL
@@ -155,7 +156,7 @@ def _build(order: Order, folder: Path, verified: Callable[[], None]) -> Loaded:
         plan = Plan(first.lanes, measured.best_batch, first.alone_threads)
         engine.plan = _as_ordered(plan, order)
         if temporary:
-            cache.seal(temporary, folder, original, plan, measured)
+            cache.seal(temporary, folder, stamp, plan, measured)
     return Loaded(engine, measured)
 
 
