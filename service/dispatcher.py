@@ -26,7 +26,8 @@ from service.errors import (
     ServiceError,
 )
 from service.metrics import ModelMetrics
-from service.scheduler import Job, Pace, Policy, Queue, RefusedError
+from service.pace import Pace
+from service.scheduler import Job, Policy, Queue, RefusedError
 from service.slots import Slots
 
 log = structlog.get_logger()
@@ -286,14 +287,12 @@ class Dispatcher:
                 self._run(job)
 
     def _run(self, job: ImageJob) -> None:
-        assert self._send and self._pace
+        assert self._send
         alone = not (self._running or self._decoded or self._decoding or len(self._queue))
-        # An idle device runs it however long that is predicted to take, to learn whether it still does.
-        latest_start = job.deadline - self._pace.run(1) if self._running else job.deadline
         self._running[job.number] = job
         self._slots.started[job.slot] = False
         # In the order in which they were taken: whoever waits beside the device is not overtaken any more.
-        self._send(link.Run(job.number, job.slot, job.decode_started, latest_start, alone, job.suspect))
+        self._send(link.Run(job.number, job.slot, job.decode_started, job.deadline, alone, job.suspect))
 
     def _answer(self, done: link.Done) -> None:
         assert self._pace and self._metrics

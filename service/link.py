@@ -15,14 +15,14 @@ MAX_PACKET = 65536
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Frontend to worker: classify the image in `slot`, which must start by `latest_start`, lowest `key` first."""
+    """Frontend to worker: classify the image in `slot`, which must be answered by `deadline`, lowest `key` first."""
 
     code: ClassVar[bytes] = b"R"
     layout: ClassVar[struct.Struct] = struct.Struct("<QIdd??")
     job: int
     slot: int
     key: float
-    latest_start: float
+    deadline: float
     alone: bool  # nothing else is decoding or waiting: the whole device may serve this one
     suspect: bool  # a worker died on it: it goes first, and nothing else runs meanwhile
 

@@ -7,10 +7,11 @@ from bisect import bisect_right, insort
 from collections import Counter, deque
 from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
+
+from service.pace import Pace
 
 Order = Literal["deadline", "arrival"]
 Reason = Literal["deadline", "memory"]
@@ -21,9 +22,6 @@ PRIORITY_SECONDS = 1.0
 
 # Jobs taken that count as a client's load: who has just been served a lot is not to push aside who waits.
 _REMEMBERED = 256
-
-# A run ten times slower than the last ones is believed after a handful of runs.
-_LEARNING_RATE = 0.3
 
 
 @dataclass(eq=False, slots=True, kw_only=True)
@@ -70,75 +68,6 @@ class Policy:
     def latest_start(self, now: float, deadline: float) -> float:
         """How long a job that arrives now may be predicted to wait."""
         return now + self.wait_share * (deadline - now)
-
-
-@dataclass(slots=True)
-class Pace:
-    """How fast one model answers, learned from its runs.
-
-    Attributes:
-        lanes: batches that run at the same time.
-        max_batch: images in a batch when many wait.
-        runs: batch size to seconds, of the lanes.
-        alone: seconds of a run that has the device to itself.
-        decode: seconds to decode one image.
-        decoders: images that decode at the same time.
-    """
-
-    lanes: int
-    max_batch: int
-    runs: dict[int, float]
-    alone: float
-    decode: float
-    decoders: int
-
-    def observe_run(self, batch: int, seconds: float, alone: bool) -> None:
-        """Learn from one run."""
-        if alone:
-            self.alone += _LEARNING_RATE * (seconds - self.alone)
-        else:
-            known = self.runs.get(batch, seconds)
-            self.runs[batch] = known + _LEARNING_RATE * (seconds - known)
-
-    def observe_decode(self, seconds: float) -> None:
-        """Learn from one decoded image."""
-        self.decode += _LEARNING_RATE * (seconds - self.decode)
-
-    def run(self, batch: int) -> float:
-        """Predicted seconds of a batch; a size not yet seen costs what the nearest known one does per image."""
-        if batch in self.runs:
-            return self.runs[batch]
-        nearest = min(self.runs, key=lambda known: abs(known - batch))
-        return self.runs[nearest] / nearest * batch
-
-    @property
-    def interval(self) -> float:
-        """Predicted seconds between two answers while work is waiting."""
-        return max(self.run(self.max_batch) / (self.max_batch * self.lanes), self.decode / self.decoders)
-
-    @property
-    def service(self) -> float:
-        """Predicted seconds from the start of decoding to the end of the run, with no wait between."""
-        return self.decode + min(self.alone, self.run(1))
-
-    def wait(self, ahead: int) -> float:
-        """Predicted seconds until a job starts that has `ahead` images before it, those in service included.
-
-        A lane is busy to the end of its batch, and the job's own batch starts when those before it have started: the
-        lanes begin batches in turn, evenly spaced, and the first of them may only just have begun.
-        """
-        waiting = ahead - self.lanes * self.max_batch
-        return max(self._delays(waiting)) if waiting >= 0 else 0.0
-
-    def waits(self, ahead: int, count: int) -> NDArray[np.float64]:
-        """The `wait` of `count` jobs in a row, of which the first has `ahead` images before it."""
-        waiting = np.arange(count) + (ahead - self.lanes * self.max_batch)
-        return np.where(waiting >= 0, np.maximum(*self._delays(waiting)), 0.0)
-
-    def _delays(self, waiting: Any) -> tuple[Any, Any]:
-        """Until a lane begins the batch of a job with so many before it that wait too, and until it is decoded."""
-        turn = self.run(self.max_batch) / self.lanes
-        return (waiting // self.max_batch + 1) * turn, (waiting + 1) * (self.decode / self.decoders)
 
 
 class RefusedError(Exception):
@@ -263,8 +192,8 @@ class Queue:
 
 def _fits(job: Job, now: float, wait: float, pace: Pace) -> bool:
     """Whether a job that starts after `wait` seconds has not waited too long then, and ends in time."""
-    run = pace.decode + pace.run(pace.max_batch) if wait else pace.service
-    return now + wait <= job.latest_start and now + wait + run <= job.deadline
+    service = pace.service_when_busy if wait else pace.service
+    return now + wait <= job.latest_start and now + wait + service <= job.deadline
 
 
 def _made_late(behind: list[Job], now: float, pace: Pace, ahead: int) -> int | None:
@@ -276,8 +205,8 @@ def _made_late(behind: list[Job], now: float, pace: Pace, ahead: int) -> int | N
     deadlines = np.fromiter((job.deadline for job in behind), float, len(behind))
     waits = pace.waits(ahead, len(behind) + 1)
     before, after = now + waits[:-1], now + waits[1:]
-    runs = np.where(waits[1:] > 0, pace.decode + pace.run(pace.max_batch), pace.service)
-    fits = (after <= latest) & (after + runs <= deadlines)
+    services = np.where(waits[1:] > 0, pace.service_when_busy, pace.service)
+    fits = (after <= latest) & (after + services <= deadlines)
     # One that has slipped behind its limit, as predictions do, is overtaken only when it is lost anyway.
     late = ~fits & (before + pace.service <= deadlines)
     return int(late.argmax()) if late.any() else None

@@ -14,6 +14,7 @@ die_with_parent()  # also while the rest is imported
 from resserve.errors import ResServeError  # noqa: E402
 from service import link  # noqa: E402
 from service.memory import give_back, keep_heap  # noqa: E402
+from service.pace import RunTimes  # noqa: E402
 from service.slots import Slots  # noqa: E402
 from service.worker.lanes import Frontend, Lanes  # noqa: E402
 from service.worker.loading import Loaded, Order, load  # noqa: E402
@@ -33,7 +34,8 @@ def main() -> None:
     except ResServeError as error:
         _tell(channel, {"refused": str(error)})
         return
-    lanes = Lanes(loaded.engine, answered=lambda: _tell(channel, {"answered": True}))
+    times = RunTimes(dict(loaded.measured.runs), loaded.measured.alone)
+    lanes = Lanes(loaded.engine, times, answered=lambda: _tell(channel, {"answered": True}))
     give_back()
     _tell(channel, {"ready": _state(loaded)})
     _listen(channel, lanes)

@@ -21,6 +21,7 @@ from service.worker.plan import Measured, Plan, cores
 
 MODEL = "model.onnx"
 _SEAL = "seal.json"
+_FORMAT = 2  # one higher whenever other things are kept or measured, so that what was kept before is built again
 _TEMPORARY = ".tmp-"
 _ABANDONED_SECONDS = 3600
 
@@ -57,7 +58,7 @@ class Cached:
 
 def place(version: Path, model_digest: str, provider: str) -> Path:
     """The folder for this model, runtime, processor and number of cores."""
-    facts = (model_digest, provider, ort.__version__, platform.machine(), _processor(), cores())
+    facts = (_FORMAT, model_digest, provider, ort.__version__, platform.machine(), _processor(), cores())
     key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
     return version.parent / ".optimised" / f"{version.name}-{key}"
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service import link
+from service.pace import RunTimes
 from service.slots import Slots
 from service.worker.engine import Engine
 
@@ -40,9 +41,15 @@ class _Job:
 class Lanes:
     """Threads that take batches from one heap. Batches form from what arrived while every lane was busy."""
 
-    def __init__(self, engine: Engine, answered: Callable[[], None]) -> None:
-        """Start the lanes; `answered` is called once, before the first answer is sent."""
-        self._engine = engine
+    def __init__(self, engine: Engine, times: RunTimes, answered: Callable[[], None]) -> None:
+        """Start the lanes.
+
+        Args:
+            engine: runs the model.
+            times: what its runs are expected to take; learned from then on.
+            answered: called once, before the first answer is sent.
+        """
+        self._engine, self._times = engine, times
         self._answered: Callable[[], None] | None = answered
         self._lanes = engine.plan.lanes
         self._idle = self._lanes
@@ -97,20 +104,27 @@ class Lanes:
                 job.frontend.send(reply)
 
     def _next(self, number: int) -> tuple[list[_Job], bool]:
-        """Wait for work and take it: the waiting images shared out over the idle lanes, up to the largest batch.
-
-        A suspect runs by itself, so that if it ends this worker too nothing else is blamed.
-        """
+        """Wait for work and take it."""
         with self._work:
             while not self._may_start():
                 self._work.wait()
             first = self._heap[0][-1].run
             alone = self._idle == self._lanes and len(self._heap) == 1 and first.alone
-            share = 1 if first.suspect else -(-len(self._heap) // self._idle)
+            size = self._size(now := time.monotonic())
             self._quarantine = first.suspect
             self._idle -= 1
-            self._begun[number] = time.monotonic()
-            return [heapq.heappop(self._heap)[-1] for _ in range(min(share, self._engine.plan.max_batch))], alone
+            self._begun[number] = now
+            return [heapq.heappop(self._heap)[-1] for _ in range(size)], alone
+
+    def _size(self, now: float) -> int:
+        """The waiting images shared out over the idle lanes, up to the largest batch that makes none of them late.
+
+        A suspect runs by itself, so that if it ends this worker too nothing else is blamed.
+        """
+        if self._heap[0][-1].run.suspect:
+            return 1
+        share = min(-(-len(self._heap) // self._idle), self._engine.plan.max_batch)
+        return self._times.size_in_time(now, (job.run.deadline for *_, job in heapq.nsmallest(share, self._heap)))
 
     def _may_start(self) -> bool:
         self._drop_dead()
@@ -119,8 +133,9 @@ class Lanes:
         return self._idle == self._lanes or not self._heap[0][-1].run.suspect
 
     def _drop_dead(self) -> None:
-        now = time.monotonic()
-        dead = [entry for entry in self._heap if entry[-1].cancelled or entry[-1].run.latest_start < now]
+        # An idle device runs what has not expired, however long that may take, to learn whether it still does.
+        end = time.monotonic() + (self._times.run(1) if self._idle < self._lanes else 0.0)
+        dead = [entry for entry in self._heap if entry[-1].cancelled or entry[-1].run.deadline < end]
         if dead:
             self._heap = [entry for entry in self._heap if entry not in dead]
             heapq.heapify(self._heap)
@@ -140,6 +155,8 @@ class Lanes:
                 return [reply for job in batch for reply in self._answer([job], alone=False)]
             return [(batch[0], link.Text({"failed": batch[0].run.job, "error": str(error)}))]
         ended = time.monotonic()
+        with self._work:
+            self._times.observe_run(len(batch), ended - started, alone)
         for row, job in zip(logits, batch, strict=True):
             job.frontend.slots.logits[job.run.slot] = row
         return [

@@ -12,7 +12,7 @@ from resserve.errors import ResServeError
 from resserve.golden import hold
 from service.worker import cache
 from service.worker.engine import CPU, CUDA, Engine, cuda_problem, optimise
-from service.worker.plan import CPU_BATCHES, GPU_BATCHES, Measured, Plan, cores, measure
+from service.worker.plan import CPU_BATCHES, GPU_BATCHES, LONGEST_SECONDS, Measured, Plan, cores, measure
 
 MODEL = "model.onnx"
 
@@ -152,7 +152,7 @@ def _build(order: Order, folder: Path, stamp: list[int] | None, verified: Callab
         first = Plan(cores(), max_batch=1, alone_threads=cores() if cores() > 1 else 0)
         engine = Engine(model, first, provider=CPU, precision=order.precision, optimised=temporary is not None)
         _replay(engine, order)
-        measured = measure(engine.run, order.height, order.width, first.lanes, CPU_BATCHES)
+        measured = measure(engine.run, order.height, order.width, first.lanes, CPU_BATCHES, LONGEST_SECONDS)
         plan = Plan(first.lanes, measured.best_batch, first.alone_threads)
         engine.plan = _as_ordered(plan, order)
         if temporary:

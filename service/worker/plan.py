@@ -6,16 +6,22 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-CPU_BATCHES = (1, 2, 4)
+CPU_BATCHES = (1, 2, 4, 8)
 GPU_BATCHES = (1, 2, 4, 8, 16, 32)
 
-# A larger batch keeps everyone in it waiting longer, so it has to pay for itself, and by more than measuring errs.
-_WORTH = 1.1
+# On a CPU a batch's answers leave and the next images arrive with the caches emptied by the model: handing over takes
+# threads that share its cores this much time once a batch, more than an image more in it (docs/performance.md).
+_HANDOVER_SECONDS = 0.005
+
+# A larger batch has to pay for itself by more than measuring errs, and nobody waits longer than this for one to end.
+_WORTH = 1.01
+LONGEST_SECONDS = 0.4
 
 # Every first start pays for measuring: a slow network is measured less often.
 _SECONDS = 3.0
@@ -70,9 +76,10 @@ class Measured:
 
     @property
     def best_batch(self) -> int:
-        """The smallest batch size whose images per second are within 10 % of the best."""
-        least = min(seconds / size for size, seconds in self.runs.items())
-        return min(size for size, seconds in self.runs.items() if seconds / size <= least * _WORTH)
+        """The smallest batch size that is within 1 % of the most images per second, handing over included."""
+        costs = {size: (seconds + _HANDOVER_SECONDS) / size for size, seconds in self.runs.items()}
+        least = min(costs.values())
+        return min(size for size, cost in costs.items() if cost <= least * _WORTH)
 
 
 def cores() -> int:
@@ -80,7 +87,9 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def measure(run: Runner, height: int, width: int, lanes: int, sizes: tuple[int, ...]) -> Measured:
+def measure(
+    run: Runner, height: int, width: int, lanes: int, sizes: tuple[int, ...], longest: float = math.inf
+) -> Measured:
     """Time a runner: the least of some runs of each kind, as noise only ever adds.
 
     Args:
@@ -88,11 +97,12 @@ def measure(run: Runner, height: int, width: int, lanes: int, sizes: tuple[int, 
         height: pixels.
         width: pixels.
         lanes: threads that run at the same time.
-        sizes: batch sizes, taken in turn so that a noisy moment does not fall on one of them alone.
+        sizes: batch sizes, growing, taken in turn so that a noisy moment does not fall on one of them alone.
+        longest: seconds; sizes after the first that takes more are left out, and it is, if it is not the first.
     """
     pixels = np.random.default_rng(0).integers(0, 256, (max(sizes), height, width, 3), dtype=np.uint8)
-    for size in sizes:
-        run(pixels[:size], False)
+    run(pixels[: sizes[0]], False)
+    sizes = sizes[:1] + tuple(takewhile(lambda size: _seconds(run, pixels[:size], False) <= longest, sizes[1:]))
     runs, alone = dict.fromkeys(sizes, math.inf), math.inf
     started, rounds = time.monotonic(), 0
     while rounds < _LEAST_ROUNDS or (time.monotonic() - started < _SECONDS and rounds < _MOST_ROUNDS):

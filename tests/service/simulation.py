@@ -6,7 +6,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from service.scheduler import Job, Pace, Policy, Queue, RefusedError
+from service.pace import Pace
+from service.scheduler import Job, Policy, Queue, RefusedError
 from service.worker.plan import Plan
 
 
@@ -137,13 +138,16 @@ class World:
 
     def _start_run(self, now: float) -> None:
         """As the worker's lanes: what waits is shared out, and what has expired is dropped."""
-        share = min(-(-len(self._decoded) // self._idle), self.pace.max_batch)
-        batch = [heapq.heappop(self._decoded)[1] for _ in range(share)]
-        for job in [job for job in batch if job.deadline < now]:
-            batch.remove(job)
-            self._end(job, "dropped", now)
-        if not batch:
+        end = now + (self.pace.run(1) if self._idle < self.pace.lanes else 0.0)
+        for entry in [entry for entry in self._decoded if entry[1].deadline < end]:
+            self._decoded.remove(entry)
+            self._end(entry[1], "dropped", now)
+        heapq.heapify(self._decoded)
+        if not self._decoded:
             return
+        share = min(-(-len(self._decoded) // self._idle), self.pace.max_batch)
+        size = self.pace.size_in_time(now, (job.deadline for _, job in heapq.nsmallest(share, self._decoded)))
+        batch = [heapq.heappop(self._decoded)[1] for _ in range(size)]
         self._idle -= 1
         self._running += len(batch)
         seconds = self.run_seconds(now, len(batch))

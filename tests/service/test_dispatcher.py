@@ -16,7 +16,8 @@ from service.decoders import Decoders
 from service.dispatcher import Answer, Dispatcher
 from service.errors import ExpiredError, InvalidRequestError, LostError, NotReadyError, OverloadedError
 from service.metrics import MODEL, Metrics, ModelMetrics
-from service.scheduler import Pace, Policy
+from service.pace import Pace
+from service.scheduler import Policy
 from service.slots import Slots
 from tests.serving import png
 
@@ -175,7 +176,7 @@ async def test_an_idle_device_tries_what_was_predicted_to_take_too_long() -> Non
         it.connect(run=100.0)
         call = it.call(1, within=5)
         (run,) = await it.until_handed_over(1)
-        assert run.latest_start > time.monotonic()
+        assert run.deadline > time.monotonic()
         busy = it.call(2, within=5)
         with pytest.raises(OverloadedError) as refused:
             await busy

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from service import link
+from service.pace import RunTimes
 from service.slots import Slots
 from service.worker.lanes import Frontend, Lanes
 from service.worker.plan import Plan
@@ -86,7 +87,7 @@ def call() -> Iterator[Call]:
 
 @pytest.fixture
 def first(engine: HeldBack, call: Call) -> Caller:
-    return call(Lanes(engine, answered=lambda: None))
+    return call(Lanes(engine, RunTimes({1: 0.01}, 0.01), answered=lambda: None))
 
 
 def test_a_suspect_runs_while_nothing_else_does(engine: HeldBack, first: Caller, call: Call) -> None:
@@ -148,7 +149,7 @@ def test_the_first_answer_is_told_once(engine: HeldBack, call: Call) -> None:
     """Before it is sent, so that whoever counts failures knows of it; not for what was dropped."""
     told = Event()
     calls = []
-    caller = call(Lanes(engine, answered=lambda: (calls.append(1), told.set())))
+    caller = call(Lanes(engine, RunTimes({1: 0.01}, 0.01), answered=lambda: (calls.append(1), told.set())))
     caller.send(0, until=0.0)
     assert isinstance(caller.hear(), link.Dropped) and not told.is_set()
     engine.let.release(2)
@@ -157,3 +158,25 @@ def test_the_first_answer_is_told_once(engine: HeldBack, call: Call) -> None:
         assert isinstance(caller.hear(), link.Done) and told.is_set()
 
     assert calls == [1]
+
+
+def test_a_batch_is_late_for_none_of_its_images(call: Call) -> None:
+    """Seven wait while both lanes are busy: as many are taken as can all end in time, and without what is lost."""
+    engine = HeldBack(max_batch=4)
+    caller = call(Lanes(engine, RunTimes({1: 1.0, 4: 4.0}, 1.0), answered=lambda: None))
+    caller.send(0)
+    caller.send(1)
+    wait_until(lambda: caller.started() == [0, 1], "the lanes are busy")
+    now = time.monotonic()
+    for slot, within in enumerate([60.0, 1.8, 60.0, 0.4, 60.0, 60.0, 60.0], start=2):
+        caller.send(slot, until=now + within)
+    engine.let.release()
+    wait_until(lambda: caller.started() == [0, 1, 2, 3], "the lane that is free takes two")
+    engine.let.release()
+    wait_until(lambda: caller.started() == [0, 1, 2, 3, 4, 6, 7, 8], "then one takes the rest")
+    engine.let.release(2)
+    heard = [caller.hear() for _ in range(9)]
+
+    batches = {message.job: message.batch for message in heard if isinstance(message, link.Done)}
+    assert batches == {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 6: 4, 7: 4, 8: 4}
+    assert [message.job for message in heard if isinstance(message, link.Dropped)] == [5]
