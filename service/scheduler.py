@@ -53,12 +53,13 @@ class Policy:
     Attributes:
         order: earliest deadline first, or first come first served.
         wait_share: the part of its time a job may spend waiting. Under overload a job that may wait until the last
-            moment waits until the last moment; at half, answers come in half the time at the same throughput.
+            moment waits until the last moment; at 0.4, nearly all answers come in three quarters of the time, the run
+            of a batch included, at the same throughput.
         max_bytes: encoded images that may wait, together: a bound on memory, not on time.
     """
 
     order: Order = "deadline"
-    wait_share: float = 0.5
+    wait_share: float = 0.4
     max_bytes: int = 512 * 2**20
 
     def key(self, now: float, deadline: float, level: int) -> float:

@@ -30,7 +30,7 @@ class Settings(BaseSettings):
     frontends: int = Field(1, ge=1, le=64, description="processes that take calls and decode, or auto")
     ready_file: Path | None = Field(None, description="JSON with the addresses, written once the service is ready")
     default_deadline: float = Field(30.0, gt=0, description="seconds, for calls that bring no deadline")
-    wait_share: float = Field(0.5, gt=0, le=1, description="part of its deadline that a request may wait")
+    wait_share: float = Field(0.4, gt=0, le=1, description="part of its deadline that a request may wait")
     order: Literal["deadline", "arrival"] = Field("deadline", description="who is served first")
     lanes: int = Field(0, ge=0, description="batches that run side by side; 0 measures")
     max_batch: int = Field(0, ge=0, le=256, description="images in a batch; 0 measures")

@@ -155,6 +155,28 @@ async def test_small_images_need_no_thread(monkeypatch) -> None:
 
 
 @on_a_loop
+async def test_a_photo_alone_needs_no_thread(monkeypatch) -> None:
+    """It keeps nobody waiting; beside another, or where it is large, a thread decodes it."""
+    threaded = []
+    submit = Decoders.submit
+    monkeypatch.setattr(Decoders, "submit", lambda self, *work: (threaded.append(work), submit(self, *work)))
+    async with play() as it:
+        it.connect()
+        first = it.call(1, pixels=500 * 375)
+        it.answer((await it.until_handed_over(1))[0])
+        assert (await first).logits[0] == 1 and not threaded
+        calls = [it.call(number, pixels=500 * 375) for number in (2, 3)]
+        runs = await it.until_handed_over(3)
+        assert len(threaded) == 1
+        for run in runs[1:]:
+            it.answer(run)
+        assert [(await call).logits[0] for call in calls] == [2, 3]
+        large = it.call(4, pixels=10**6)
+        it.answer((await it.until_handed_over(4))[3])
+        assert (await large).logits[0] == 4 and len(threaded) == 2
+
+
+@on_a_loop
 async def test_who_is_beside_the_device_is_not_overtaken() -> None:
     """Images are run in the order in which they were taken to be decoded, whatever comes later."""
     async with play() as it:

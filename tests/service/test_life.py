@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -54,6 +55,19 @@ def test_no_process_of_the_service_has_torch(service: Server) -> None:
         assert not [path for path in mapped if path.startswith("/dev/shm/")]
         named = [str(fd.readlink()) for fd in Path(f"/proc/{process.pid}/fd").iterdir() if fd.is_symlink()]
         assert not [path for path in named if path.startswith("/dev/shm/")]
+
+
+def test_workers_ask_for_huge_pages(service: Server) -> None:
+    """Where the system gives them to those who ask; the frontend, which has small memory in use, does not."""
+    enabled = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+    if not enabled.exists() or "[madvise]" not in enabled.read_text():
+        pytest.skip("this system does not leave huge pages to those who ask")
+
+    def asks(pid: int) -> bool:
+        flags = re.findall(r"^VmFlags:(.*)$", Path(f"/proc/{pid}/smaps").read_text(), re.MULTILINE)
+        return any("hg" in line.split() for line in flags)
+
+    assert all(asks(worker.pid) for worker in service.workers()) and not asks(service.pid)
 
 
 def test_everything_served_with_imports_without_torch() -> None:
