@@ -138,16 +138,14 @@ class World:
 
     def _start_run(self, now: float) -> None:
         """As the worker's lanes: what waits is shared out, and what has expired is dropped."""
-        end = now + (self.pace.run(1) if self._idle < self.pace.lanes else 0.0)
-        for entry in [entry for entry in self._decoded if entry[1].deadline < end]:
-            self._decoded.remove(entry)
-            self._end(entry[1], "dropped", now)
-        heapq.heapify(self._decoded)
-        if not self._decoded:
-            return
         share = min(-(-len(self._decoded) // self._idle), self.pace.max_batch)
         size = self.pace.size_in_time(now, (job.deadline for _, job in heapq.nsmallest(share, self._decoded)))
         batch = [heapq.heappop(self._decoded)[1] for _ in range(size)]
+        for job in [job for job in batch if job.deadline < now]:
+            batch.remove(job)
+            self._end(job, "dropped", now)
+        if not batch:
+            return
         self._idle -= 1
         self._running += len(batch)
         seconds = self.run_seconds(now, len(batch))

@@ -272,7 +272,7 @@ def test_long_batches_keep_their_promises(run, single) -> None:
     records = world.play(steady(rate=3 * 8 / run, seconds=30, within=1.0))
     admitted = [record for record in records if not record.ends[0].startswith("refused")]
 
-    assert sum(record.answered for record in admitted) >= 0.97 * len(admitted)
+    assert sum(record.answered for record in admitted) >= 0.98 * len(admitted)
     assert sum(record.answered for record in records) >= 0.98 * 8 / run * 30
 
 
@@ -325,8 +325,18 @@ def test_a_batch_is_late_for_none(now, deadlines, pace) -> None:
     assert size == len(deadlines) or late(size + 1)
 
 
+@given(st.integers(0, 30), st.integers(1, 30), paces)
+def test_only_a_free_lane_takes_a_job_at_once(ahead, count, pace) -> None:
+    """Who finds every lane busy is predicted to wait, full batches or not; and longer, the more are before."""
+    waits = [pace.wait(before) for before in range(ahead, ahead + count)]
+
+    assert pace.waits(ahead, count).tolist() == pytest.approx(waits)
+    assert [wait > 0 for wait in waits] == [before >= pace.lanes for before in range(ahead, ahead + count)]
+    assert waits == sorted(waits)
+
+
 def test_short_deadlines_are_kept_beside_long_batches() -> None:
-    """Batches of four take 0.4 s; who has 0.3 s gets a smaller one."""
+    """Batches of four take 0.4 s; who has 0.35 s gets a smaller one."""
     world = World(pace(max_batch=4), Policy(), lambda now, batch: 0.1 * batch, 0.01)
     calm = steady(rate=8, seconds=30, within=0.35, client="hurried") + steady(rate=4, seconds=30, within=3.0)
     records = world.play(sorted(calm, key=lambda arrival: arrival.at))
