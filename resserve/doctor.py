@@ -34,14 +34,13 @@ class Finding:
     detail: str
 
 
-def examine(repository: Path, host: str, ports: dict[str, int], *, import_torch: bool) -> list[Finding]:
+def examine(repository: Path, host: str, ports: dict[str, int]) -> list[Finding]:
     """Look at everything that training, exporting and serving need.
 
     Args:
         repository: the folder of all models.
         host: the address that the service will listen on.
         ports: what each port is for, and its number.
-        import_torch: also ask torch what it sees, which takes seconds.
     """
     return [
         Finding("python", "ok", f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
@@ -51,7 +50,6 @@ def examine(repository: Path, host: str, ports: dict[str, int], *, import_torch:
         _onnxruntime(),
         _gpu(),
         _train_extra(),
-        *([_torch()] if import_torch else []),
         *_repository(repository),
         *(_port(host, use, number) for use, number in ports.items()),
     ]
@@ -112,17 +110,6 @@ def _train_extra() -> Finding:
         return Finding("train extra", "note", f"{', '.join(missing)} not installed: {advice}")
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("torch", "torchvision", "onnx"))
     return Finding("train extra", "ok", versions)
-
-
-def _torch() -> Finding:
-    try:
-        import torch
-    except ImportError as error:
-        return Finding("torch", "note", f"cannot be imported: {error}")
-    if not torch.cuda.is_available():
-        return Finding("torch", "ok", f"sees no CUDA device; trains on the CPU with {torch.get_num_threads()} threads")
-    cards = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
-    return Finding("torch", "ok", f"CUDA {torch.version.cuda}: {', '.join(cards)}")
 
 
 def _repository(repository: Path) -> Iterator[Finding]:

@@ -15,7 +15,6 @@ _SIGNS = {"ok": "[green]ok", "note": "[yellow]note", "problem": "[red]problem"}
 
 def command(
     repository: Annotated[Path | None, typer.Option(help="The folder of all models.  [default: weights]")] = None,
-    torch: Annotated[bool, typer.Option("--torch", help="Also import torch and ask what it sees.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON list, an object for each finding.")] = False,
 ) -> None:
     """Look at the machine and the repository; exit code 1 if something keeps the service from serving."""
@@ -24,7 +23,7 @@ def command(
 
     settings = load_settings(repository=repository)
     ports = {"gRPC": settings.port, "HTTP": settings.http_port}
-    findings = examine(settings.repository, settings.host, ports, import_torch=torch)
+    findings = examine(settings.repository, settings.host, ports)
     if json_:
         print(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
