@@ -42,7 +42,7 @@ class Cached:
     plan: Plan
     measured: Measured
     files: dict[str, str]
-    source: list[int]
+    source: list[int] | None
 
     def is_unaltered(self) -> bool:
         """Whether every file has its digest."""
@@ -53,7 +53,7 @@ class Cached:
 
     def is_made_from(self, model: Path) -> bool:
         """Whether the original has not been written since; this does not read it."""
-        return self.source == stamp(model)
+        return self.source is not None and self.source == stamp(model)
 
 
 def place(version: Path, model_digest: str, provider: str) -> Path:
