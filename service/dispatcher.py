@@ -1,13 +1,11 @@
 """One model version in the frontend: what becomes of every image between its arrival and its answer."""
 
 import asyncio
-import hashlib
 import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 import structlog
@@ -27,6 +25,7 @@ from service.errors import (
 )
 from service.metrics import ModelMetrics
 from service.pace import Pace
+from service.poison import Poison
 from service.scheduler import Job, Policy, Queue, RefusedError
 from service.slots import Slots
 
@@ -36,9 +35,6 @@ log = structlog.get_logger()
 _STALLED_RUNS = 30
 _STALLED_SECONDS = 10.0
 
-# As many digests as one packet holds, when a new frontend is told of them all.
-_POISON_REMEMBERED = 500
-
 # Images of so few pixels and bytes decode sooner than they could be handed to a thread: 0.08 ms against 0.3 ms.
 _AT_ONCE_PIXELS = 64 * 64
 _AT_ONCE_BYTES = 256 * 1024
@@ -46,9 +42,6 @@ _AT_ONCE_BYTES = 256 * 1024
 # Nobody else waits for the event loop where an image is alone: it need not wake a thread, nor the thread the loop. That
 # takes 0.4 ms where cores have gone to sleep; larger images take so long that others would come to wait.
 _ALONE_PIXELS = 2**19
-
-# Seconds that the first image is taken to decode in; learned from then on.
-_FIRST_DECODE = 0.003
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +77,7 @@ class Dispatcher:
     neighbours are served.
 
     Attributes:
-        poison: SHA-256 of the images that are refused, oldest first.
-        condemned: called with each that is found here, where other frontends are to refuse it too.
+        poison: the images that are refused for having ended workers.
     """
 
     def __init__(self, name: str, spec: InputSpec, policy: Policy, slots: Slots, decoders: Decoders) -> None:
@@ -112,8 +104,7 @@ class Dispatcher:
         self._pace: Pace | None = None
         self._credits = 0
         self._numbers = 0
-        self.poison: dict[bytes, None] = {}
-        self.condemned: Callable[[bytes], None] | None = None
+        self.poison = Poison()
 
     # The worker's side.
 
@@ -170,12 +161,6 @@ class Dispatcher:
             return False
         return seconds > max(_STALLED_SECONDS, _STALLED_RUNS * self._pace.run(self._pace.max_batch))
 
-    def refuse(self, digest: bytes) -> None:
-        """Take an image, by its SHA-256, for poison from now on."""
-        self.poison[digest] = None
-        if len(self.poison) > _POISON_REMEMBERED:
-            del self.poison[next(iter(self.poison))]
-
     # The callers' side.
 
     async def classify(self, data: bytes, pixels: int, *, client: str, deadline: float, level: int) -> Answer:
@@ -193,7 +178,7 @@ class Dispatcher:
         """
         if self._pace is None:
             raise NotReadyError(f"Model {self._name} is not ready.")
-        if self.poison and hashlib.sha256(data).digest() in self.poison:
+        if data in self.poison:
             raise InvalidRequestError("This image has ended two workers and is not tried again.")
         job = self._admit(data, pixels, client, deadline, level)
         self._advance()
@@ -327,11 +312,8 @@ class Dispatcher:
             _fail(job, error)
 
     def _condemn(self, job: ImageJob) -> None:
-        digest = hashlib.sha256(job.data)
-        log.error("image ended two workers", model=self._name, sha256=digest.hexdigest(), bytes=len(job.data))
-        self.refuse(digest.digest())
-        if self.condemned:
-            self.condemned(digest.digest())
+        digest = self.poison.find(job.data)
+        log.error("image ended two workers", model=self._name, sha256=digest, bytes=len(job.data))
         self._free.append(job.slot)
         _fail(job, LostError("This image has ended two workers and is not tried again."))
 
@@ -345,16 +327,3 @@ def _fail(job: Job, error: ServiceError) -> None:
 
 def _overloaded(what: str, wait: float) -> OverloadedError:
     return OverloadedError(f"{what}: the service is busy; try again in {wait:.2f} s or allow more time.", wait)
-
-
-def measured_pace(content: dict[str, Any], decoders: int) -> Pace:
-    """The pace that a worker measured when it loaded, from its message."""
-    plan, measured = content["plan"], content["measured"]
-    return Pace(
-        lanes=plan["lanes"],
-        max_batch=plan["max_batch"],
-        runs={int(size): seconds for size, seconds in measured["runs"].items()},
-        alone=measured["alone"],
-        decode=_FIRST_DECODE,
-        decoders=decoders,
-    )

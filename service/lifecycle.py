@@ -44,7 +44,7 @@ class Service:
         self._siblings = Siblings(settings, self._models)
         for name, model in self._models.items():
             if model.dispatcher:
-                model.dispatcher.condemned = partial(self._siblings.condemn, name)
+                model.dispatcher.poison.found = partial(self._siblings.condemn, name)
         restarts = self._frontend.metrics.restarts
         self._supervisors = {
             name: Supervisor(self._models[name], settings, worker, restarts, self._siblings)

@@ -10,8 +10,9 @@ from resserve.repository import Version
 from resserve.v1 import classifier_pb2 as pb
 from service import link
 from service.decoders import Decoders
-from service.dispatcher import Dispatcher, measured_pace
+from service.dispatcher import Dispatcher
 from service.metrics import MODEL, Metrics, ModelMetrics
+from service.pace import Pace
 from service.scheduler import Policy
 from service.settings import Settings
 from service.slots import Slots
@@ -23,6 +24,9 @@ STATES: tuple[State, ...] = ("LOADING", "READY", "FAILED")
 
 # More than any plan has credits for. Pages are taken when a slot is first used, and the last one freed goes first.
 _SLOTS = 256
+
+# Seconds that the first image is taken to decode in; learned from then on.
+_FIRST_DECODE = 0.003
 
 
 class Model:
@@ -81,7 +85,7 @@ class Model:
         self._served.device, self._served.provider = ready["device"], ready["provider"]
         self._plan = _describe(ready["plan"])
         self.metrics = ModelMetrics(self._all_metrics, self.labels)
-        self.dispatcher.connect(send, measured_pace(ready, self._decoders.count), ready["credits"], self.metrics)
+        self.dispatcher.connect(send, _pace(ready, self._decoders.count), ready["credits"], self.metrics)
         self.move("READY", "")
 
     def disconnect(self, reason: str) -> None:
@@ -135,3 +139,16 @@ def _describe(plan: dict[str, Any]) -> str:
     alone = f", {plan['alone_threads']} threads for a lone image" if plan["alone_threads"] else ""
     sizes = "padded batches" if plan["fixed"] else "batches"
     return f"{plan['lanes']} lanes, {sizes} of up to {plan['max_batch']}{alone}"
+
+
+def _pace(ready: dict[str, Any], decoders: int) -> Pace:
+    """As the worker measured it when it loaded."""
+    plan, measured = ready["plan"], ready["measured"]
+    return Pace(
+        lanes=plan["lanes"],
+        max_batch=plan["max_batch"],
+        runs={int(size): seconds for size, seconds in measured["runs"].items()},
+        alone=measured["alone"],
+        decode=_FIRST_DECODE,
+        decoders=decoders,
+    )

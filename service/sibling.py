@@ -39,7 +39,7 @@ class _Sibling:
         self._loop.add_reader(control, self._listen)
         for name, model in self._frontend.models.items():
             if model.dispatcher:
-                model.dispatcher.condemned = partial(self._condemn, name)
+                model.dispatcher.poison.found = partial(self._condemn, name)
 
     async def run(self) -> None:
         await self._frontend.open(await self._port, shared=True)
@@ -61,7 +61,7 @@ class _Sibling:
                 dispatcher = self._frontend.models[name].dispatcher
                 assert dispatcher
                 for digest in digests:
-                    dispatcher.refuse(bytes.fromhex(digest))
+                    dispatcher.poison.add(bytes.fromhex(digest))
             case {"model": str(name), "state": "FAILED" | "LOADING" as state, "reason": str(reason)}:
                 self._frontend.models[name].move(state, reason)
 

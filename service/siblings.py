@@ -65,7 +65,7 @@ class Siblings:
     def condemn(self, name: str, digest: bytes, finder: "_Sibling | None" = None) -> None:
         """An image of a model is poison, as one of the frontends has found."""
         if finder and (dispatcher := self._models[name].dispatcher):
-            dispatcher.refuse(digest)
+            dispatcher.poison.add(digest)
         for frontend in self._frontends:
             if frontend is not finder:
                 frontend.tell({"model": name, "poison": [digest.hex()]})
@@ -82,7 +82,7 @@ class Siblings:
         for state in self._states.values():
             frontend.tell(state)
         for name, model in self._models.items():
-            if model.dispatcher and (poison := model.dispatcher.poison):
+            if model.dispatcher and (poison := model.dispatcher.poison.digests):
                 frontend.tell({"model": name, "poison": [digest.hex() for digest in poison]})
         for worker in self._workers.values():
             frontend.connect(*worker)

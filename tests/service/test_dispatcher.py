@@ -233,8 +233,8 @@ async def test_a_worker_that_ends_loses_nothing() -> None:
 async def test_what_ends_two_workers_is_poison() -> None:
     """The image that both workers ran when they died is refused, then and later; all others are answered."""
     async with play() as it:
-        condemned = []
-        it.dispatcher.condemned = condemned.append
+        found = []
+        it.dispatcher.poison.found = found.append
         it.connect()
         calls = [it.call(number) for number in range(4)]
         it.start(*(await it.until_handed_over(4))[:2])
@@ -246,7 +246,7 @@ async def test_what_ends_two_workers_is_poison() -> None:
         it.dispatcher.disconnect()
         with pytest.raises(LostError, match="two workers"):
             await calls[poison]
-        assert condemned == [hashlib.sha256(picture(poison)).digest()] == list(it.dispatcher.poison)
+        assert found == [hashlib.sha256(picture(poison)).digest()] == list(it.dispatcher.poison.digests)
         it.connect()
         runs = await it.until_handed_over(3)
         assert [run.job for run in runs if run.suspect] == [innocent.job], "it has not run since it was suspected"
@@ -264,13 +264,13 @@ async def test_what_another_frontend_found_to_be_poison_is_refused() -> None:
     async with play() as it:
         it.connect()
         for number in range(501):
-            it.dispatcher.refuse(number.to_bytes(32))
-        it.dispatcher.refuse(hashlib.sha256(picture(7)).digest())
+            it.dispatcher.poison.add(number.to_bytes(32))
+        it.dispatcher.poison.add(hashlib.sha256(picture(7)).digest())
         with pytest.raises(InvalidRequestError, match="two workers"):
             await it.call(7)
         call = it.call(8)
         it.answer((await it.until_handed_over(1))[0])
-        assert (await call).logits[0] == 8 and len(it.dispatcher.poison) == 500
+        assert (await call).logits[0] == 8 and len(it.dispatcher.poison.digests) == 500
 
 
 @pytest.mark.parametrize("which", [0, 1, 2])
