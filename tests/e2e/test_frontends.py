@@ -16,7 +16,7 @@ from resserve.v1 import classifier_pb2 as pb
 from resserve.v1 import classifier_pb2_grpc as pb_grpc
 from tests.e2e.conftest import Callers
 from tests.e2e.hazards import TERRIBLE, answer, picture, write_version
-from tests.e2e.test_faults import restored, unharmed
+from tests.e2e.test_faults import restored
 from tests.e2e.test_poison import x86
 from tests.serving import CHANNEL, Golden, Server, code_of, wait_until
 
@@ -47,7 +47,7 @@ def test_a_worker_of_three_frontends_loses_no_answer(three: Server, load: Load, 
     (worker,) = three.workers()
     worker.kill()
     restored(three, 1)
-    unharmed(callers)
+    callers.unharmed()
 
     assert len(three.workers()) == 1
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.e2e.conftest import Callers
-from tests.e2e.test_faults import bombard
+from tests.e2e.test_callers import bombard
 from tests.serving import Golden, Server, wait_until
 
 MINUTES = float(os.environ.get("RESSERVE_SOAK_MINUTES", "30"))

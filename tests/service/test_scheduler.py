@@ -1,4 +1,4 @@
-"""Queue, Pace and Policy in simulated time."""
+"""The queue and its policy in simulated time."""
 
 import copy
 import math
@@ -11,13 +11,8 @@ from hypothesis import strategies as st
 
 from service.pace import Pace
 from service.scheduler import PRIORITY_SECONDS, Job, Policy, Queue, RefusedError
+from tests.service.paces import pace, paces
 from tests.service.simulation import Arrival, World, by_client
-
-
-def pace(*, lanes: int = 2, max_batch: int = 1, run: float = 0.1, decode: float = 0.01) -> Pace:
-    """A pace that believes in runs of `run` seconds an image."""
-    runs = {size: run * size for size in (1, 2, 4)}
-    return Pace(lanes=lanes, max_batch=max_batch, runs=runs, alone=run * 0.7, decode=decode, decoders=2)
 
 
 def job(number: int = 0, *, client: str = "a", within: float = 10.0, size: int = 1, now: float = 0.0) -> Job:
@@ -55,13 +50,6 @@ policies = st.builds(
     order=st.sampled_from(("deadline", "arrival")),
     wait_share=st.floats(0.1, 1),
     max_bytes=st.integers(40, 400),
-)
-paces = st.builds(
-    pace,
-    lanes=st.integers(1, 4),
-    max_batch=st.sampled_from((1, 2, 4)),
-    run=st.floats(0.001, 0.3),
-    decode=st.floats(0.0005, 0.1),
 )
 factors = st.sampled_from((0.1, 0.5, 1.0, 2.0, 10.0))
 
@@ -284,57 +272,6 @@ def test_early_answers_under_overload() -> None:
     assert waits[int(0.99 * len(waits))] < 0.8
 
 
-@given(st.sampled_from((0.1, 10.0)), paces)
-def test_a_handful_of_runs_is_believed(factor, pace) -> None:
-    """When the model takes ten times as long, or a tenth, ten runs bring the prediction within 10 % of it."""
-    before = {size: pace.run(size) for size in (1, pace.max_batch)}
-    decode, alone = pace.decode, pace.alone
-    for _ in range(14):
-        for size, seconds in before.items():
-            pace.observe_run(size, seconds * factor, alone=False)
-        pace.observe_run(1, alone * factor, alone=True)
-        pace.observe_decode(decode * factor)
-
-    for size, seconds in before.items():
-        assert pace.run(size) == pytest.approx(seconds * factor, rel=0.1)
-    assert pace.alone == pytest.approx(alone * factor, rel=0.1)
-    assert pace.decode == pytest.approx(decode * factor, rel=0.1)
-
-
-@given(st.sampled_from((0.1, 10.0)), st.sampled_from((1, 2, 4)), paces)
-def test_one_size_tells_of_the_others(factor, observed, pace) -> None:
-    """Runs of one size alone: a larger batch is not believed shorter, nor longer than its images one by one."""
-    times = {size: pace.run(size) for size in (1, 2, 4)}
-    for _ in range(14):
-        pace.observe_run(observed, times[observed] * factor, alone=False)
-
-    assert pace.run(1) <= pace.run(2) <= pace.run(4) <= 2 * pace.run(2) * 1.0001 <= 4 * pace.run(1) * 1.0002
-    assert pace.run(observed) == pytest.approx(times[observed] * factor, rel=0.1)
-
-
-@given(st.floats(0, 10), st.lists(st.floats(0, 20), min_size=1, max_size=8), paces)
-def test_a_batch_is_late_for_none(now, deadlines, pace) -> None:
-    """Those who could be in time by themselves are; one image more would make somebody late."""
-    size = pace.size_in_time(now, deadlines)
-    hopeful = [deadline for deadline in deadlines if deadline >= now + pace.run(1)]
-
-    def late(size: int) -> bool:
-        return any(deadline in hopeful and now + pace.run(size) > deadline for deadline in deadlines[:size])
-
-    assert 1 <= size <= len(deadlines) and not late(size)
-    assert size == len(deadlines) or late(size + 1)
-
-
-@given(st.integers(0, 30), st.integers(1, 30), paces)
-def test_only_a_free_lane_takes_a_job_at_once(ahead, count, pace) -> None:
-    """Who finds every lane busy is predicted to wait, full batches or not; and longer, the more are before."""
-    waits = [pace.wait(before) for before in range(ahead, ahead + count)]
-
-    assert pace.waits(ahead, count).tolist() == pytest.approx(waits)
-    assert [wait > 0 for wait in waits] == [before >= pace.lanes for before in range(ahead, ahead + count)]
-    assert waits == sorted(waits)
-
-
 def test_short_deadlines_are_kept_beside_long_batches() -> None:
     """Batches of four take 0.4 s; who has 0.35 s gets a smaller one."""
     world = World(pace(max_batch=4), Policy(), lambda now, batch: 0.1 * batch, 0.01)
@@ -384,12 +321,3 @@ def test_an_idle_device_always_takes_a_job(pace, slower) -> None:
 
     assert queue.admit(new, 0, pace, in_service=0) == []
     assert queue.pop(0, pace, idle=True) == (new, [])
-
-
-@given(paces, st.integers(1, 64), st.integers(0, 200))
-def test_predictions_are_sane(pace, batch, ahead) -> None:
-    """Times are positive, a wait never shrinks with more work ahead, and an unknown batch costs what its kin cost."""
-    assert pace.run(batch) > 0 and pace.interval > 0 and pace.service > 0
-    assert 0 <= pace.wait(ahead) <= pace.wait(ahead + 1)
-    assert pace.waits(ahead, 9).tolist() == pytest.approx([pace.wait(ahead + behind) for behind in range(9)])
-    assert pace.run(3) == pytest.approx(3 * pace.run(1))
