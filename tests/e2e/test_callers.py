@@ -203,7 +203,7 @@ def test_overload_keeps_the_goodput(serve: Serve, tmp_path: Path) -> None:
     cores with the load here; `make bench` measures the ratio properly.
     """
     write_version(tmp_path / "hazards", "slow")
-    server = serve(tmp_path / "hazards", RESSERVE_MAX_BATCH="1")  # as fp32 networks have it on a CPU
+    server = serve(tmp_path / "hazards", RESSERVE_MAX_BATCH="1")  # batches take no longer: gRPC would limit
     images = [picture(red) for red in range(32)]
     target = load_tool.Target(address=server.address, images=images, model="slow")
     closed = load_tool.Plan(seconds=12, warmup=2, concurrency=16)
