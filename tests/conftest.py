@@ -1,5 +1,6 @@
 """What every room's tests may use."""
 
+import signal
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -12,6 +13,9 @@ from tests.serving import RESSERVE, Golden, Server, golden
 # A slow machine is no failure.
 hypothesis.settings.register_profile("resserve", deadline=None)
 hypothesis.settings.load_profile("resserve")
+
+# A script's background ignores Ctrl-C, and so would every process that a test starts there and interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
