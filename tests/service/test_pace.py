@@ -9,7 +9,7 @@ from tests.service.paces import paces
 
 @given(st.sampled_from((0.1, 10.0)), paces)
 def test_a_handful_of_runs_is_believed(factor, pace) -> None:
-    """When the model takes ten times as long, or a tenth, ten runs bring the prediction within 10 % of it."""
+    """When the model takes ten times as long, or a tenth, 14 runs bring the prediction within 10 % of it."""
     before = {size: pace.run(size) for size in (1, pace.max_batch)}
     decode, alone = pace.decode, pace.alone
     for _ in range(14):
