@@ -8,6 +8,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from resserve.errors import ResServeError
+from service.worker.buffers import Buffers
 from service.worker.plan import Plan
 
 CPU = "CPUExecutionProvider"
@@ -26,7 +27,6 @@ class Engine:
         plan: how it is to be used.
         provider: ONNX Runtime's name of what runs the model.
         device: "cpu" or "cuda:0".
-        shapes: batch sizes that have been run, where the plan fixes them.
     """
 
     def __init__(self, model: Path, plan: Plan, *, provider: str, precision: str, optimised: bool) -> None:
@@ -43,7 +43,8 @@ class Engine:
             ResServeError: the runtime does not load the model, or loads it elsewhere than asked.
         """
         self.plan = plan
-        self.shapes: set[int] = set()
+        # By size of batch, where the plan fixes the sizes: as many as ever ran at the same time.
+        self._buffers: dict[int, list[Buffers]] = {}
         self.provider = provider
         self.device = "cuda:0" if provider == CUDA else "cpu"
         self._lanes = _session(model, provider, threads=1, precision=precision, optimised=optimised)
@@ -56,7 +57,7 @@ class Engine:
 
     def is_new(self, count: int) -> bool:
         """Whether the device would meet the shape of this batch for the first time, which costs it a search."""
-        return self.plan.fixed and self.plan.padded(count) not in self.shapes
+        return self.plan.fixed and self.plan.padded(count) not in self._buffers
 
     def run(self, images: NDArray[np.uint8], alone: bool = False) -> NDArray[np.float32]:
         """Logits, float32 [N, classes], of images, uint8 [N, H, W, 3].
@@ -64,13 +65,23 @@ class Engine:
         Raises:
             Exception: whatever the runtime raises.
         """
+        if self.plan.fixed:
+            return self._run_padded(images)
         session = self._alone if alone and self._alone else self._lanes
-        count = len(images)
-        self.shapes.add(self.plan.padded(count))
-        if padding := self.plan.padded(count) - count:
-            images = np.concatenate([images, np.zeros((padding, *images.shape[1:]), np.uint8)])
         logits: NDArray[np.float32] = session.run(["logits"], {"images": images})[0]
-        return logits[:count]
+        return logits
+
+    def _run_padded(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        size = self.plan.padded(len(images))
+        free = self._buffers.setdefault(size, [])
+        try:
+            buffers = free.pop()
+        except IndexError:
+            buffers = Buffers(self._lanes, self.device.partition(":")[0], size)
+        try:
+            return buffers.run(images)
+        finally:
+            free.append(buffers)
 
 
 def _session(model: Path, provider: str, *, threads: int, precision: str, optimised: bool) -> Any:

@@ -12,7 +12,7 @@ from resserve.errors import ResServeError
 from resserve.golden import hold
 from service.worker import cache
 from service.worker.engine import CPU, CUDA, Engine, cuda_problem, optimise
-from service.worker.plan import CPU_BATCHES, GPU_BATCHES, LONGEST_SECONDS, Measured, Plan, cores, measure
+from service.worker.plan import CPU_BATCHES, GPU_MAX_BATCH, LONGEST_SECONDS, Measured, Plan, cores, measure
 
 MODEL = "model.onnx"
 
@@ -101,12 +101,11 @@ def _check_digest(path: Path, expected: str) -> None:
 
 
 def _on_cuda(order: Order) -> Loaded:
-    plan = Plan(order.lanes or 2, order.max_batch or max(GPU_BATCHES), alone_threads=0, fixed=True)
+    plan = Plan(order.lanes or 2, order.max_batch or GPU_MAX_BATCH, alone_threads=0, fixed=True)
     engine = Engine(Path(order.directory) / MODEL, plan, provider=CUDA, precision=order.precision, optimised=False)
     _replay(engine, order)
-    sizes = tuple(size for size in GPU_BATCHES if size <= plan.max_batch)
     # Measuring runs every size of batch, so no caller meets a shape the runtime has not seen.
-    return Loaded(engine, measure(engine.run, order.height, order.width, plan.lanes, sizes))
+    return Loaded(engine, measure(engine.run, order.height, order.width, plan.lanes, plan.sizes))
 
 
 def _on_cpu(order: Order, pool: ThreadPoolExecutor) -> Loaded:

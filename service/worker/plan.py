@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 CPU_BATCHES = (1, 2, 4, 8)
-GPU_BATCHES = (1, 2, 4, 8, 16, 32)
+GPU_MAX_BATCH = 32
 
 # On a CPU a batch's answers leave and the next images arrive with the caches emptied by the model: handing over takes
 # threads that share its cores this much time once a batch, more than an image more in it (docs/performance.md).
@@ -38,7 +38,7 @@ class Plan:
         lanes: threads that each run one batch at a time.
         max_batch: images in a batch.
         alone_threads: threads of the session for a job that has the device to itself; 0: there is no such session.
-        fixed: batches are padded to 1, 2, 4, ... `max_batch`, each run once before the first request, so that no
+        fixed: batches are padded to 1, 2, 4, ... or `max_batch`, each run once before the first request, so that no
             caller waits for a shape the runtime has not seen.
     """
 
@@ -57,9 +57,14 @@ class Plan:
         running = self.lanes * self.max_batch
         return running + max(running, self.lanes + 1)
 
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Batch sizes that are run where they are fixed: 1, 2, 4, ... and the largest."""
+        return tuple(sorted({self.padded(count) for count in range(1, self.max_batch + 1)}))
+
     def padded(self, count: int) -> int:
-        """The size of the batch in which `count` images run."""
-        return 1 << (count - 1).bit_length() if self.fixed else count
+        """The size of the batch in which `count` images run, `max_batch` at most."""
+        return min(1 << (count - 1).bit_length(), self.max_batch) if self.fixed else count
 
 
 @dataclass(frozen=True, slots=True)

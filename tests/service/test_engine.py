@@ -1,6 +1,7 @@
 """Batches of fixed sizes, as a GPU runs them, on the CPU that every machine has."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -29,16 +30,36 @@ def test_padding_changes_no_answer(engine: Engine, repository: Path, count: int)
     np.testing.assert_allclose(answers, logits, atol=1e-4)
 
 
-def test_measuring_leaves_no_new_shape(repository: Path) -> None:
-    """Once every size was measured, no batch is the first of its shape."""
-    plan = Plan(lanes=2, max_batch=4, alone_threads=0, fixed=True)
+def test_batches_side_by_side_keep_to_themselves(engine: Engine, repository: Path) -> None:
+    """Lanes that run batches of all sizes at the same time, over memory that is used again and again."""
+    with np.load(repository / "alpha" / "1" / "golden.npz") as golden:
+        images, logits = golden["images"], golden["logits"]
+    picks = [np.random.default_rng(seed).permutation(len(images))[: seed % 8 + 1] for seed in range(200)]
+
+    with ThreadPoolExecutor(4) as lanes:
+        answers = list(lanes.map(lambda pick: engine.run(images[pick]), picks))
+
+    for pick, answer in zip(picks, answers, strict=True):
+        np.testing.assert_allclose(answer, logits[pick], atol=1e-4)
+
+
+@pytest.mark.parametrize("max_batch", [1, 4, 6])
+def test_measuring_leaves_no_new_shape(repository: Path, max_batch: int) -> None:
+    """Once every size was measured, no batch is the first of its shape, whatever the operator's largest is."""
+    plan = Plan(lanes=2, max_batch=max_batch, alone_threads=0, fixed=True)
     model = repository / "alpha" / "1" / "model.onnx"
     engine = Engine(model, plan, provider=CPU, precision="fp32", optimised=False)
-    assert engine.is_new(3)
+    assert engine.is_new(max_batch)
 
-    measure(engine.run, 32, 32, plan.lanes, (1, 2, 4))
+    measure(engine.run, 32, 32, plan.lanes, plan.sizes)
 
-    assert not any(engine.is_new(count) for count in (1, 2, 3, 4))
+    assert not any(engine.is_new(count) for count in range(1, max_batch + 1))
+
+
+def test_fixed_sizes() -> None:
+    """Powers of two, and the largest batch whatever it is."""
+    assert Plan(lanes=2, max_batch=32, alone_threads=0, fixed=True).sizes == (1, 2, 4, 8, 16, 32)
+    assert Plan(lanes=2, max_batch=6, alone_threads=0, fixed=True).sizes == (1, 2, 4, 6)
 
 
 @pytest.mark.parametrize(
