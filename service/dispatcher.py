@@ -3,13 +3,10 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from functools import partial
 
-import numpy as np
 import structlog
-from numpy.typing import NDArray
 
 from resserve.manifest import InputSpec
 from service import images, link
@@ -23,13 +20,16 @@ from service.errors import (
     OverloadedError,
     ServiceError,
 )
+from service.image_job import Answer, ImageJob, fail
 from service.metrics import ModelMetrics
 from service.pace import Pace
 from service.poison import Poison
-from service.scheduler import Job, Policy, Queue, RefusedError
+from service.scheduler import Policy, Queue, RefusedError
 from service.slots import Slots
 
 log = structlog.get_logger()
+
+_POISON = "This image has ended two workers and is not tried again."
 
 # A run is given up when it takes this many times its predicted length, and this many seconds.
 _STALLED_RUNS = 30
@@ -42,31 +42,6 @@ _AT_ONCE_BYTES = 256 * 1024
 # Nobody else waits for the event loop where an image is alone: it need not wake a thread, nor the thread the loop. That
 # takes 0.4 ms where cores have gone to sleep; larger images take so long that others would come to wait.
 _ALONE_PIXELS = 2**19
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """One image's logits, float32 [classes], and when each stage began and ended, on the monotonic clock."""
-
-    logits: NDArray[np.float32]
-    decode_started: float
-    decode_ended: float
-    run_started: float
-    run_ended: float
-    batch: int
-
-
-@dataclass(eq=False, slots=True, kw_only=True)
-class ImageJob(Job):
-    """An image on its way; a suspect once a worker has ended while it ran."""
-
-    data: bytes
-    pixels: int
-    answer: asyncio.Future[Answer]
-    slot: int = -1
-    decode_started: float = 0.0
-    decode_ended: float = 0.0
-    suspect: bool = False
 
 
 class Dispatcher:
@@ -119,14 +94,12 @@ class Dispatcher:
         """The worker has ended; another will come. Nothing is lost."""
         self._send = None
         for job in self._running.values():
-            if job.cancelled:
-                self._free.append(job.slot)
-            elif job.suspect and self._slots.started[job.slot]:
+            if job.suspect and self._slots.started[job.slot] and not job.cancelled:
                 self._condemn(job)
-            else:
-                job.suspect = job.suspect or bool(self._slots.started[job.slot])
-                self._returned.append(job)
+            job.suspect = job.suspect or bool(self._slots.started[job.slot])
+            self._returned.append(job)
         self._running.clear()
+        self._drop_poison()
 
     def fail(self, reason: str) -> None:
         """No worker will come: everything that waits is told so."""
@@ -136,7 +109,7 @@ class Dispatcher:
         self._returned.clear()
         self._decoded.clear()
         for job in [*waiting, *self._queue.drain()]:
-            _fail(job, NotReadyError(f"Model {self._name} is not ready: {reason}"))
+            fail(job, NotReadyError(f"Model {self._name} is not ready: {reason}"))
 
     def heard(self, message: link.Message) -> None:
         """A worker's answer."""
@@ -161,6 +134,12 @@ class Dispatcher:
             return False
         return seconds > max(_STALLED_SECONDS, _STALLED_RUNS * self._pace.run(self._pace.max_batch))
 
+    def refuse(self, digests: Iterable[bytes]) -> None:
+        """Another frontend has found the images with these SHA-256 to be poison."""
+        for digest in digests:
+            self.poison.add(digest)
+        self._drop_poison()
+
     # The callers' side.
 
     async def classify(self, data: bytes, pixels: int, *, client: str, deadline: float, level: int) -> Answer:
@@ -179,7 +158,7 @@ class Dispatcher:
         if self._pace is None:
             raise NotReadyError(f"Model {self._name} is not ready.")
         if data in self.poison:
-            raise InvalidRequestError("This image has ended two workers and is not tried again.")
+            raise InvalidRequestError(_POISON)
         job = self._admit(data, pixels, client, deadline, level)
         self._advance()
         try:
@@ -210,7 +189,7 @@ class Dispatcher:
                 raise NoRoomError("Too many bytes of images are waiting; try again later.", refused.wait) from None
             raise _overloaded("It cannot be answered in time", refused.wait) from None
         for other in gave_way:
-            _fail(other, _overloaded("It gave way to a client with fewer images waiting", self._pace.interval))
+            fail(other, _overloaded("It gave way to a client with fewer images waiting", self._pace.interval))
         return job
 
     def _abandon(self, job: ImageJob) -> None:
@@ -227,7 +206,7 @@ class Dispatcher:
         while self._pace and self.in_service < self._credits:
             job, late = self._queue.pop(now, self._pace, idle=self.in_service == 0)
             for other in late:
-                _fail(other, _overloaded("It can no longer be answered in time", self._pace.wait(len(self._queue))))
+                fail(other, _overloaded("It can no longer be answered in time", self._pace.wait(len(self._queue))))
             if job is None:
                 break
             assert isinstance(job, ImageJob)
@@ -262,12 +241,12 @@ class Dispatcher:
         if error or job.cancelled or self._pace is None:
             self._free.append(job.slot)
         if isinstance(error, images.ImageError):
-            _fail(job, InvalidRequestError(str(error)))
+            fail(job, InvalidRequestError(str(error)))
         elif error:
             log.error("decoding failed", model=self._name, error=repr(error))
-            _fail(job, LostError("The image could not be decoded."))
+            fail(job, LostError("The image could not be decoded."))
         elif self._pace is None:
-            _fail(job, NotReadyError(f"Model {self._name} is not ready."))
+            fail(job, NotReadyError(f"Model {self._name} is not ready."))
         elif not job.cancelled:
             self._pace.observe_decode(job.decode_ended - job.decode_started)
             self._decoded.append(job)
@@ -309,20 +288,19 @@ class Dispatcher:
     def _release(self, number: int, error: ServiceError) -> None:
         if job := self._running.pop(number, None):
             self._free.append(job.slot)
-            _fail(job, error)
+            fail(job, error)
 
     def _condemn(self, job: ImageJob) -> None:
         digest = self.poison.find(job.data)
         log.error("image ended two workers", model=self._name, sha256=digest, bytes=len(job.data))
-        self._free.append(job.slot)
-        _fail(job, LostError("This image has ended two workers and is not tried again."))
+        fail(job, LostError(_POISON))
 
-
-def _fail(job: Job, error: ServiceError) -> None:
-    assert isinstance(job, ImageJob)
-    job.cancelled = True
-    if not job.answer.done():
-        job.answer.set_exception(error)
+    def _drop_poison(self) -> None:
+        """Copies of an image that is poison would end two workers each: those that wait are refused too."""
+        for job in (*self._queue, *self._decoding, *self._decoded, *self._returned):
+            if not job.cancelled and job.data in self.poison:
+                self._queue.discard(job)
+                fail(job, InvalidRequestError(_POISON))
 
 
 def _overloaded(what: str, wait: float) -> OverloadedError:

@@ -5,6 +5,7 @@ Times are seconds on one monotonic clock, handed in by the caller; nothing here 
 
 from bisect import bisect_right, insort
 from collections import Counter, deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Literal
@@ -95,6 +96,9 @@ class Queue:
 
     def __len__(self) -> int:
         return len(self._jobs)
+
+    def __iter__(self) -> Iterator[Job]:
+        return iter(self._jobs)
 
     def admit(self, job: Job, now: float, pace: Pace, in_service: int) -> list[Job]:
         """Let the job wait, if it can then be answered in time and makes no other job late.

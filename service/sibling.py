@@ -60,8 +60,7 @@ class _Sibling:
             case {"model": str(name), "poison": list(digests)}:
                 dispatcher = self._frontend.models[name].dispatcher
                 assert dispatcher
-                for digest in digests:
-                    dispatcher.poison.add(bytes.fromhex(digest))
+                dispatcher.refuse(bytes.fromhex(digest) for digest in digests)
             case {"model": str(name), "state": "FAILED" | "LOADING" as state, "reason": str(reason)}:
                 self._frontend.models[name].move(state, reason)
 

@@ -65,7 +65,7 @@ class Siblings:
     def condemn(self, name: str, digest: bytes, finder: "_Sibling | None" = None) -> None:
         """An image of a model is poison, as one of the frontends has found."""
         if finder and (dispatcher := self._models[name].dispatcher):
-            dispatcher.poison.add(digest)
+            dispatcher.refuse([digest])
         for frontend in self._frontends:
             if frontend is not finder:
                 frontend.tell({"model": name, "poison": [digest.hex()]})

@@ -10,7 +10,6 @@ import numpy as np
 from resserve.v1 import classifier_pb2 as pb
 from resserve.v1 import classifier_pb2_grpc as pb_grpc
 from service import images
-from service.dispatcher import Answer
 from service.errors import (
     ExpiredError,
     InvalidRequestError,
@@ -19,6 +18,7 @@ from service.errors import (
     TooLargeError,
     UnknownModelError,
 )
+from service.image_job import Answer
 from service.metrics import Metrics
 from service.model import Model
 from service.rpc.errors import ran_out, to_message

@@ -84,6 +84,19 @@ def test_an_image_that_crashes_workers_is_poison(serve: Serve, hazards: Path) ->
     assert server.metric("resserve_worker_restarts_total", model="crash", reason="crash") == 2
 
 
+@x86
+def test_copies_of_an_image_that_crashes_workers_end_no_more(serve: Serve, hazards: Path) -> None:
+    """Sent many times at once, it ends two workers and not one for each copy, which would take the model down."""
+    server = serve(hazards, "--model", "crash", **SINGLY)
+    with Neighbours(server, "crash") as neighbours, ThreadPoolExecutor(20) as pool:
+        asked = [pool.submit(code_of, lambda: server.classify(picture(TERRIBLE), timeout=120)) for _ in range(20)]
+        codes = [call.result()[0] for call in asked]
+        assert neighbours.unharmed()
+
+    assert codes.count("INTERNAL") == 1 and codes.count("INVALID_ARGUMENT") == 19
+    assert server.metric("resserve_worker_restarts_total", model="crash", reason="crash") == 2
+
+
 @pytest.mark.slow
 def test_an_image_that_hangs_workers_is_poison(serve: Serve, hazards: Path) -> None:
     """A run that never ends is noticed, though the other lanes go on, and so is the next; then it is refused."""

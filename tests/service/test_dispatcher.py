@@ -13,8 +13,9 @@ import pytest
 from resserve.manifest import InputSpec
 from service import link
 from service.decoders import Decoders
-from service.dispatcher import Answer, Dispatcher
+from service.dispatcher import Dispatcher
 from service.errors import ExpiredError, InvalidRequestError, LostError, NotReadyError, OverloadedError
+from service.image_job import Answer
 from service.metrics import MODEL, Metrics, ModelMetrics
 from service.pace import Pace
 from service.scheduler import Policy
@@ -259,13 +260,50 @@ async def test_what_ends_two_workers_is_poison() -> None:
 
 
 @on_a_loop
+async def test_copies_of_poison_end_no_more_workers() -> None:
+    """An image sent many times at once is refused wherever its copies are when it is found; the others are answered."""
+    async with play() as it:
+        it.connect(credits=4)
+        copies = [it.call(7) for _ in range(7)]
+        innocent = it.call(8)
+        it.start(*(await it.until_handed_over(4))[:2])
+        it.dispatcher.disconnect()
+        it.connect(credits=4)
+        it.start((await it.until_handed_over(4))[0])
+        it.dispatcher.disconnect()
+        codes = [type(error) for error in await asyncio.gather(*copies, return_exceptions=True)]
+        assert sorted(code.__name__ for code in codes) == ["InvalidRequestError"] * 6 + ["LostError"]
+        it.connect(credits=4)
+        it.answer((await it.until_handed_over(1))[0])
+        assert (await innocent).logits[0] == 8
+        assert it.dispatcher.in_service == 0
+
+
+@on_a_loop
+async def test_what_waits_is_refused_when_another_frontend_finds_it_to_be_poison() -> None:
+    """Before the next worker is there to be ended by it."""
+    async with play() as it:
+        it.connect(credits=2)
+        calls = [it.call(7), it.call(8), it.call(7)]
+        it.start((await it.until_handed_over(2))[1])
+        it.dispatcher.disconnect()
+        it.dispatcher.refuse([hashlib.sha256(picture(7)).digest()])
+        for call in calls[::2]:
+            with pytest.raises(InvalidRequestError, match="two workers"):
+                await call
+        it.connect(credits=2)
+        (run,) = await it.until_handed_over(1)
+        it.answer(run)
+        assert (await calls[1]).logits[0] == 8
+
+
+@on_a_loop
 async def test_what_another_frontend_found_to_be_poison_is_refused() -> None:
     """It never reaches a worker; what else comes does, and the list forgets its oldest."""
     async with play() as it:
         it.connect()
-        for number in range(501):
-            it.dispatcher.poison.add(number.to_bytes(32))
-        it.dispatcher.poison.add(hashlib.sha256(picture(7)).digest())
+        it.dispatcher.refuse(number.to_bytes(32) for number in range(501))
+        it.dispatcher.refuse([hashlib.sha256(picture(7)).digest()])
         with pytest.raises(InvalidRequestError, match="two workers"):
             await it.call(7)
         call = it.call(8)
