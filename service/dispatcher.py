@@ -6,8 +6,6 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
 
-import structlog
-
 from resserve.manifest import InputSpec
 from service import images, link
 from service.decoders import Decoders, attempt
@@ -21,13 +19,12 @@ from service.errors import (
     ServiceError,
 )
 from service.image_job import Answer, ImageJob, fail
+from service.logs import log
 from service.metrics import ModelMetrics
 from service.pace import Pace
 from service.poison import Poison
 from service.scheduler import Policy, Queue, RefusedError
 from service.slots import Slots
-
-log = structlog.get_logger()
 
 _POISON = "This image has ended two workers and is not tried again."
 

@@ -9,13 +9,12 @@ import socket
 from functools import partial
 from typing import TYPE_CHECKING
 
-import structlog
-
 from resserve.errors import ResServeError
 from resserve.repository import Version
 from service.exposition import Exposition
 from service.frontend import Frontend
 from service.launch import Launched
+from service.logs import log
 from service.ports import check_free, listen
 from service.settings import Settings
 from service.siblings import Siblings
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from service.http import HttpServer
     from service.rpc.classifier import Classifier
 
-log = structlog.get_logger()
 
 _FORCED = 130
 

@@ -3,7 +3,16 @@
 import logging
 import sys
 
-import structlog
+# structlog imports rich where it can, to draw tracebacks as nobody reads them here: a fifteenth of every start.
+_without_rich = "rich" not in sys.modules
+if _without_rich:
+    sys.modules["rich"] = None  # type: ignore[assignment]
+import structlog  # noqa: E402
+
+if _without_rich:
+    del sys.modules["rich"]
+
+log = structlog.get_logger()
 
 
 def configure(level: str, log_format: str) -> None:

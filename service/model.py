@@ -4,20 +4,17 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Literal
 
-import structlog
-
 from resserve.repository import Version
 from resserve.v1 import classifier_pb2 as pb
 from service import link
 from service.decoders import Decoders
 from service.dispatcher import Dispatcher
+from service.logs import log
 from service.metrics import MODEL, Metrics, ModelMetrics
 from service.pace import Pace
 from service.scheduler import Policy
 from service.settings import Settings
 from service.slots import Slots
-
-log = structlog.get_logger()
 
 State = Literal["LOADING", "READY", "FAILED"]
 STATES: tuple[State, ...] = ("LOADING", "READY", "FAILED")

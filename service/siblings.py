@@ -13,14 +13,11 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import structlog
-
 from service import link
+from service.logs import log
 from service.model import Model
 from service.process import WorkerProcess
 from service.settings import Settings
-
-log = structlog.get_logger()
 
 _RESTART_SECONDS = 0.5
 

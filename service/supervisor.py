@@ -3,18 +3,16 @@
 import asyncio
 import time
 
-import structlog
 from prometheus_client import Counter
 
 from service import link
 from service.launch import Launched, launch
+from service.logs import log
 from service.model import Model
 from service.orders import order
 from service.process import WorkerProcess
 from service.settings import Settings
 from service.siblings import Siblings
-
-log = structlog.get_logger()
 
 # Seconds: the first restart is at once; a worker that keeps ending waits longer each time.
 _BACKOFF = (0.0, 0.1, 0.5, 2.0, 10.0, 30.0)

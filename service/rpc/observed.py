@@ -7,13 +7,11 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import grpc
-import structlog
 
 from service.errors import ServiceError
+from service.logs import log
 from service.metrics import Metrics
 from service.rpc.errors import ran_out, trailing_metadata
-
-log = structlog.get_logger()
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
