@@ -46,7 +46,7 @@ class Dispatcher:
 
     What a worker had when it ended goes to the next one first. What it was running is suspected of its end: the next
     one runs each suspect by itself. One that ends a second worker is poison: it is refused from then on, and its
-    neighbours are served.
+    neighbours are served. Callers that give up meanwhile change nothing of that.
 
     Attributes:
         poison: the images that are refused for having ended workers.
@@ -91,9 +91,10 @@ class Dispatcher:
         """The worker has ended; another will come. Nothing is lost."""
         self._send = None
         for job in self._running.values():
-            if job.suspect and self._slots.started[job.slot] and not job.cancelled:
-                self._condemn(job)
-            job.suspect = job.suspect or bool(self._slots.started[job.slot])
+            if self._slots.started[job.slot]:
+                if job.suspect:
+                    self._condemn(job)
+                job.suspect = True
             self._returned.append(job)
         self._running.clear()
         self._drop_poison()
@@ -105,6 +106,8 @@ class Dispatcher:
         self._free.extend(job.slot for job in waiting)
         self._returned.clear()
         self._decoded.clear()
+        for suspect in waiting:
+            self._lose(suspect)
         for job in [*waiting, *self._queue.drain()]:
             fail(job, NotReadyError(f"Model {self._name} is not ready: {reason}"))
 
@@ -114,10 +117,12 @@ class Dispatcher:
             case link.Done():
                 self._answer(message)
             case link.Dropped():
-                self._release(message.job, ExpiredError("The deadline passed before the model could run."))
+                if job := self._release(message.job, ExpiredError("The deadline passed before the model could run.")):
+                    self._lose(job)
             case link.Text(content={"failed": int(number), "error": str(error)}):
                 log.error("run failed", model=self._name, job=number, error=error)
-                self._release(number, LostError("The model failed on this image."))
+                if job := self._release(number, LostError("The model failed on this image.")):
+                    self._acquit(job)
         self._advance()
 
     @property
@@ -178,6 +183,7 @@ class Dispatcher:
             data=data,
             pixels=pixels,
             answer=self._loop.create_future(),
+            suspect=self.poison.suspects(data),
         )
         try:
             gave_way = self._queue.admit(job, now, self._pace, self.in_service)
@@ -253,6 +259,7 @@ class Dispatcher:
             job = line.popleft()
             if job.cancelled:
                 self._free.append(job.slot)
+                self._lose(job)
             else:
                 self._run(job)
 
@@ -274,6 +281,7 @@ class Dispatcher:
                 self._metrics.new_shapes.inc()
         if job is None:
             return
+        self._acquit(job)
         self._metrics.images.inc()
         logits = self._slots.logits[job.slot].copy()
         self._free.append(job.slot)
@@ -282,10 +290,21 @@ class Dispatcher:
                 Answer(logits, job.decode_started, job.decode_ended, done.started, done.ended, done.batch)
             )
 
-    def _release(self, number: int, error: ServiceError) -> None:
-        if job := self._running.pop(number, None):
+    def _release(self, number: int, error: ServiceError) -> ImageJob | None:
+        job = self._running.pop(number, None)
+        if job:
             self._free.append(job.slot)
             fail(job, error)
+        return job
+
+    def _lose(self, job: ImageJob) -> None:
+        """A job will not run any more. A suspect that comes again is one still."""
+        if job.suspect and job.data not in self.poison:
+            self.poison.suspect(job.data)
+
+    def _acquit(self, job: ImageJob) -> None:
+        if job.suspect:
+            self.poison.acquit(job.data)
 
     def _condemn(self, job: ImageJob) -> None:
         digest = self.poison.find(job.data)

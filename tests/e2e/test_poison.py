@@ -97,12 +97,39 @@ def test_copies_of_an_image_that_crashes_workers_end_no_more(serve: Serve, hazar
     assert server.metric("resserve_worker_restarts_total", model="crash", reason="crash") == 2
 
 
+@x86
+def test_an_image_whose_callers_do_not_wait_is_poison_all_the_same(serve: Serve, hazards: Path) -> None:
+    """Callers with less time than a worker takes to be replaced cannot end one worker after another."""
+    server = serve(hazards, "--model", "crash", **SINGLY)
+    for end in (1, 2):
+        code, _ = code_of(lambda: server.classify(picture(TERRIBLE), timeout=0.1))
+        assert code == "DEADLINE_EXCEEDED" or (code == "INTERNAL" and end == 2)
+        wait_until(lambda end=end: len(server.events("model ready")) == end + 1, "another worker has come")
+
+    assert code_of(lambda: server.classify(picture(TERRIBLE)))[0] == "INVALID_ARGUMENT"
+    assert list(server.classify(picture(CALM), logits=True).results[0].logits) == answer(CALM)
+    assert server.metric("resserve_worker_restarts_total", model="crash", reason="crash") == 2
+
+
 @pytest.mark.slow
 def test_an_image_that_hangs_workers_is_poison(serve: Serve, hazards: Path) -> None:
     """A run that never ends is noticed, though the other lanes go on, and so is the next; then it is refused."""
     server = serve(hazards, "--model", "hang", RESSERVE_LANES="2")
     is_poison(server, "hang", picture(TERRIBLE), workers=2)
 
+    assert server.metric("resserve_worker_restarts_total", model="hang", reason="hang") == 2
+
+
+@pytest.mark.slow
+def test_an_image_that_hangs_workers_is_poison_although_nobody_waits(serve: Serve, hazards: Path) -> None:
+    """Its callers give up long before its runs are."""
+    server = serve(hazards, "--model", "hang", RESSERVE_LANES="2")
+    for end in (1, 2):
+        assert code_of(lambda: server.classify(picture(TERRIBLE), timeout=1))[0] == "DEADLINE_EXCEEDED"
+        wait_until(lambda end=end: len(server.events("model ready")) == end + 1, "another worker has come")
+
+    assert code_of(lambda: server.classify(picture(TERRIBLE)))[0] == "INVALID_ARGUMENT"
+    assert list(server.classify(picture(CALM), logits=True).results[0].logits) == answer(CALM)
     assert server.metric("resserve_worker_restarts_total", model="hang", reason="hang") == 2
 
 

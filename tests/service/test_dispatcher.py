@@ -96,6 +96,12 @@ def on_a_loop(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
     return run
 
 
+async def gone(call: asyncio.Task[Answer]) -> None:
+    """The caller gives up."""
+    call.cancel()
+    await asyncio.wait([call])
+
+
 async def settle() -> None:
     """Let tasks that can go on do so."""
     for _ in range(20):
@@ -277,6 +283,49 @@ async def test_copies_of_poison_end_no_more_workers() -> None:
         it.answer((await it.until_handed_over(1))[0])
         assert (await innocent).logits[0] == 8
         assert it.dispatcher.in_service == 0
+
+
+@on_a_loop
+async def test_callers_that_give_up_do_not_save_poison() -> None:
+    """Nobody waited for the second run of an image, nor for its end: when it comes again it is a suspect still."""
+    async with play() as it:
+        it.connect()
+        call = it.call(7)
+        it.start(*(await it.until_handed_over(1)))
+        await gone(call)
+        it.dispatcher.disconnect()
+        it.connect()
+        bystander = it.call(8)
+        call = it.call(7)
+        (again,) = (run for run in await it.until_handed_over(2) if run.suspect)
+        assert number_of(it, again) == 7
+        it.start(again)
+        await gone(call)
+        it.dispatcher.disconnect()
+        with pytest.raises(InvalidRequestError, match="two workers"):
+            await it.call(7)
+        it.connect()
+        it.answer((await it.until_handed_over(1))[0])
+        assert (await bystander).logits[0] == 8
+
+
+@on_a_loop
+async def test_a_suspect_that_is_answered_is_none_any_more() -> None:
+    """Whether it is its own caller who waits or one who comes later."""
+    async with play() as it:
+        it.connect()
+        calls = [it.call(7), it.call(8)]
+        it.start(*(await it.until_handed_over(2)))
+        await gone(calls[0])
+        it.dispatcher.disconnect()
+        it.connect()
+        calls.append(it.call(7))
+        for run in await it.until_handed_over(2):
+            assert run.suspect
+            it.answer(run)
+        assert [(await call).logits[0] for call in calls[1:]] == [8, 7]
+        calls = [it.call(7), it.call(8)]
+        assert not any(run.suspect for run in (await it.until_handed_over(4))[2:])
 
 
 @on_a_loop
