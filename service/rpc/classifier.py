@@ -22,6 +22,7 @@ from service.image_job import Answer
 from service.metrics import Metrics
 from service.model import Model
 from service.rpc.errors import ran_out, to_message
+from service.rpc.request import MAX_IMAGES
 
 Context = grpc.aio.ServicerContext[pb.ClassifyRequest, pb.ClassifyResponse]
 
@@ -29,6 +30,8 @@ _DEFAULT_TOP_K = 5
 _LEVELS = {pb.PRIORITY_UNSPECIFIED: 0, pb.PRIORITY_LOW: -1, pb.PRIORITY_NORMAL: 0, pb.PRIORITY_HIGH: 1}
 # Requests of one stream that are answered at the same time; the next is read when one is done.
 _STREAM_WINDOW = 256
+# A status message has to fit into a header of 16 kB, and the caller knows what it sent.
+_SHOWN = 100
 
 
 class Classifier(pb_grpc.ClassifierServicer):
@@ -124,10 +127,14 @@ class Classifier(pb_grpc.ClassifierServicer):
                 raise InvalidRequestError(f"Several models are served; name one of: {names}.")
             model = self._models.get(request.model) if request.model else next(iter(self._models.values()))
             if model is None:
-                raise UnknownModelError(f"There is no model {request.model!r}; there is: {names}.")
+                raise UnknownModelError(f"There is no model {request.model[:_SHOWN]!r}; there is: {names}.")
             number = model.version.number
             if request.version not in (0, number):
                 raise UnknownModelError(f"Model {model.name} is served in version {number}, not {request.version}.")
+            if len(request.images) > MAX_IMAGES:
+                raise InvalidRequestError(
+                    f"The request has more than {MAX_IMAGES} images: send several requests, or use ClassifyStream."
+                )
             if self._draining:
                 raise NotReadyError("The service is stopping.")
         except ServiceError as error:

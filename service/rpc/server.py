@@ -1,18 +1,20 @@
 """The gRPC port: the classifier, health and reflection, every RPC observed."""
 
 import asyncio
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from resserve.v1 import classifier_pb2, classifier_pb2_grpc
+from resserve.v1 import classifier_pb2 as pb
 from service.metrics import Metrics
 from service.ports import grpc_port_taken
 from service.rpc.classifier import Classifier
 from service.rpc.observed import Observed
+from service.rpc.request import parse
 
-SERVICE = classifier_pb2.DESCRIPTOR.services_by_name["Classifier"].full_name
+SERVICE = pb.DESCRIPTOR.services_by_name["Classifier"].full_name
 
 # Three images of the largest size allowed, so that one over it gets a sentence and not a broken call.
 MAX_MESSAGE_BYTES = 64 * 2**20
@@ -53,7 +55,7 @@ class GrpcServer:
         self._server = grpc.aio.server(
             interceptors=[Observed(metrics)], options=(*_OPTIONS, ("grpc.so_reuseport", int(shared)))
         )
-        classifier_pb2_grpc.add_ClassifierServicer_to_server(classifier, self._server)
+        self._server.add_generic_rpc_handlers((_handlers(classifier),))
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
@@ -84,3 +86,16 @@ class GrpcServer:
         idle.cancel()
         await self._server.stop(_FLUSH)
         await stopping
+
+
+def _handlers(classifier: Classifier) -> grpc.GenericRpcHandler:
+    """The three methods; what protoc generates would parse a request whatever is in it."""
+    answer, models = pb.ClassifyResponse.SerializeToString, pb.ListModelsResponse.SerializeToString
+    methods: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
+        "Classify": grpc.unary_unary_rpc_method_handler(classifier.Classify, parse, answer),
+        "ClassifyStream": grpc.stream_stream_rpc_method_handler(classifier.ClassifyStream, parse, answer),
+        "ListModels": grpc.unary_unary_rpc_method_handler(
+            classifier.ListModels, pb.ListModelsRequest.FromString, models
+        ),
+    }
+    return grpc.method_handlers_generic_handler(SERVICE, methods)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.e2e.conftest import Callers
@@ -62,6 +63,22 @@ def test_a_stopped_worker_is_replaced(serve: Serve, load: Load, repository: Path
 
     assert server.metric("resserve_worker_restarts_total", model="alpha", reason="hang") == 1
     assert [process.pid for process in server.workers()] != [worker.pid]
+
+
+def test_a_frontend_that_was_stopped_does_not_blame_its_worker(serve: Serve, load: Load, repository: Path) -> None:
+    """SIGSTOP and SIGCONT of the frontend, as when a machine is paused: its worker is not replaced, nothing is lost."""
+    server = serve(repository, "--model", "alpha")
+    callers = load(server, repository, "alpha", callers=4)
+    workers = [worker.pid for worker in server.workers()]
+    frontend = psutil.Process(server.process.pid)
+    for _ in range(3):
+        frontend.suspend()
+        time.sleep(4.5)
+        frontend.resume()
+        time.sleep(1.5)
+    callers.unharmed()
+
+    assert [worker.pid for worker in server.workers()] == workers and not server.events("worker ended")
 
 
 def test_a_worker_that_hangs_while_it_loads_is_replaced(serve: Serve, load: Load, repository: Path) -> None:

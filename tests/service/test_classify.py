@@ -105,7 +105,11 @@ def test_top_k(service: Server, alpha: Golden, top_k: int, count: int) -> None:
         ({"model": "alpha", "version": 2}, "NOT_FOUND", "version 1"),
         ({"model": "alpha", "version": -1}, "NOT_FOUND", "version 1"),
         ({"model": "../alpha"}, "NOT_FOUND", "alpha, beta"),
+        ({"model": "n" * 100_000}, "NOT_FOUND", "alpha, beta"),
+        ({"model": "\0" * 100_000}, "NOT_FOUND", "alpha, beta"),
+        ({"model": "\N{SNOWMAN}" * 100_000}, "NOT_FOUND", "alpha, beta"),
         ({}, "INVALID_ARGUMENT", "alpha, beta"),
+        ({"model": "alpha", "images": [b""] * 257}, "INVALID_ARGUMENT", "more than 256 images"),
         ({"model": "alpha", "images": []}, "INVALID_ARGUMENT", "no image"),
         ({"model": "alpha", "images": [b""]}, "INVALID_ARGUMENT", "empty"),
         ({"model": "alpha", "images": [b"GIF89a"]}, "INVALID_ARGUMENT", "corrupt or truncated"),
@@ -138,6 +142,25 @@ def test_a_decode_bomb_is_refused_by_its_header(service: Server, alpha: Golden) 
     after = max(process.memory_info().rss for process in service.everyone())
 
     assert after - rss < 50 * 2**20
+    assert service.classify(alpha.pngs[0], model="alpha").results[0].labels
+
+
+def test_a_request_of_as_many_images_as_are_accepted(service: Server, alpha: Golden) -> None:
+    """Each of 256 is answered."""
+    response = service.classify(*[alpha.pngs[number % 8] for number in range(256)], model="alpha", logits=True)
+    for number, result in enumerate(response.results):
+        assert np.abs(np.array(result.logits) - alpha.logits[number % 8]).max() <= alpha.tolerance
+
+
+def test_a_million_empty_images_are_refused_as_one(service: Server, alpha: Golden) -> None:
+    """Two bytes each in the message, a kilobyte and more each in the service if it took care of them one by one."""
+    rss, ends = max(process.memory_info().rss for process in service.everyone()), service.events("worker ended")
+    code, message = code_of(lambda: service.classify(*[b""] * 10**6, model="alpha"))
+    (answer,) = service.stream([pb.ClassifyRequest(model="alpha", images=[b""] * 10**6)]).values()
+    after = max(process.memory_info().rss for process in service.everyone())
+
+    assert code == "INVALID_ARGUMENT" and "more than 256 images" in message == answer.error.message
+    assert after - rss < 100 * 2**20 and service.events("worker ended") == ends
     assert service.classify(alpha.pngs[0], model="alpha").results[0].labels
 
 
