@@ -139,15 +139,16 @@ def _gif_size(data: bytes) -> tuple[int, int]:
     """GIF89a, sections 17 to 26: screen, colour table, extensions in blocks of up to 255 bytes, picture."""
     width, height, flags = struct.unpack_from("<HHB", data, 6)
     position = 13 + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
-    blocks = 0
-    while data[position] == 0x21:
-        position += 2
-        while size := data[position]:
-            position += 1 + size
-            blocks += 1
-        position += 1
-        if blocks > _MAX_GIF_BLOCKS:
-            raise ValueError(f"more than {_MAX_GIF_BLOCKS:,} blocks before its picture")
+    inside = False  # an extension, which ends with an empty block
+    for _ in range(_MAX_GIF_BLOCKS):
+        if not inside:
+            if data[position] != 0x21:
+                break
+            position += 2
+        inside = data[position] > 0
+        position += 1 + data[position]
+    else:
+        raise ValueError(f"more than {_MAX_GIF_BLOCKS:,} blocks before its picture")
     if data[position] != 0x2C:
         raise ValueError("no picture where one should be")
     return width, height

@@ -197,6 +197,15 @@ def test_bombs_are_refused_at_once(name):
     assert time.process_time() - began < 1  # unrefused they take from 5 s to minutes
 
 
+@pytest.mark.parametrize("crumbs", [b"!\xfe" + b"\1a" * 5000, b"!\xfe\0" * 5000], ids=["blocks", "comments"])
+def test_crumbs_are_not_followed_to_their_end(crumbs):
+    """Millions of blocks, or of comments without one, are as many as were looked at when there are too many."""
+    gif = _VALID["gif"]
+    table = 13 + (3 << (gif[10] & 7) + 1)
+
+    assert "more than 4,096 blocks" in judge(gif[:table] + crumbs)
+
+
 _LIMITED = """
 import resource, sys
 import numpy as np
