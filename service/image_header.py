@@ -22,6 +22,7 @@ _MAX_JPEG_JUNK = 2**16  # bytes between segments
 _MAX_JPEG_WORK = 10**9  # pixels times scans: libjpeg works through all pixels once per scan; encoders write about 10
 _USUAL_JPEG_SCANS = 20
 _MAX_PNG_CHUNKS = 2**16
+_MAX_PNG_TEXTS = 32  # that may be compressed, each to be inflated by Pillow to up to 1 MiB; a small image has them too
 _MAX_GIF_BLOCKS = 4096  # before the first picture; a comment grows by copying
 _MAX_TIFF_TAGS = 500
 _MAX_TIFF_VALUES = 2**16  # of one numeric tag, such as an offset per strip
@@ -125,10 +126,13 @@ def _jpeg_size(data: bytes) -> tuple[int, int]:
 
 
 def _png_size(data: bytes) -> tuple[int, int]:
-    position = 8
+    position, texts = 8, 0
     for _ in range(_MAX_PNG_CHUNKS):
         length, kind = struct.unpack_from(">I4s", data, position)
         position += 12 + length
+        texts += kind in (b"zTXt", b"iTXt", b"iCCP")
+        if texts > _MAX_PNG_TEXTS:
+            raise ValueError(f"more than {_MAX_PNG_TEXTS} compressed texts and profiles")
         if kind == b"IEND" or position >= len(data):
             width, height = struct.unpack_from(">II", data, 16)
             return width, height

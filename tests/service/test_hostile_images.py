@@ -171,6 +171,7 @@ def _bombs() -> dict[str, bytes]:
     jpeg = _VALID["progressive jpeg"]
     return {
         "png text": png(8, 8, 8, 0, row * 8, (b"zTXt", text)),
+        "png texts": png(8, 8, 8, 0, row * 8, *[(b"zTXt", b"a\0\0" + zlib.compress(bytes(1_000_000)))] * 60),
         "png profile": png(8, 8, 8, 0, row * 8, (b"iCCP", text)),
         "png exif": png(8, 8, 8, 0, row * 8, (b"eXIf", many_tags(50_000, 400_000))),
         "png chunks": png(8, 8, 8, 0, row * 8, *[(b"tEXt", b"a\0b")] * 1_000_000),
