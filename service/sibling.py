@@ -53,6 +53,8 @@ class _Sibling:
         match json.loads(packet):
             case {"port": int(port)}:
                 self._port.set_result(port)
+            case {"ping": True}:
+                self._control.send(json.dumps({"pong": True}).encode())
             case {"drain": True}:
                 self._drain.set()
             case {"model": str(name), "ready": dict(ready)}:

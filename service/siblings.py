@@ -21,9 +21,13 @@ from service.settings import Settings
 
 _RESTART_SECONDS = 0.5
 
+# One that is well answers a ping within milliseconds. Pings are counted, not seconds, as those of workers are.
+_PING_EVERY = 1.0
+_HUNG_AFTER = 3
+
 
 class Siblings:
-    """The other frontends, as the first sees them. One that ends is replaced."""
+    """The other frontends, as the first sees them. One that ends or hangs is replaced."""
 
     def __init__(self, settings: Settings, models: Mapping[str, Model]) -> None:
         """On the running event loop; nothing is started before `listen`.
@@ -111,6 +115,8 @@ class _Sibling:
         self.pid = self._process.pid
         self._loop.add_reader(self._control, self._listen)
         self.tell({"settings": settings.model_dump(mode="json")})
+        self._unanswered: int | None = None  # pings; None until it has answered the first
+        self._timer = self._loop.call_later(_PING_EVERY, self._tick)
 
     def tell(self, content: dict[str, Any], fds: tuple[int, ...] = ()) -> None:
         """Send a message; one that has just ended misses nothing."""
@@ -141,10 +147,23 @@ class _Sibling:
         if not packet:
             self._hang_up()
             return
-        told = json.loads(packet)
-        self._condemn(told["model"], bytes.fromhex(told["poison"]), self)
+        match json.loads(packet):
+            case {"pong": True}:
+                self._unanswered = 0
+            case {"model": str(name), "poison": str(digest)}:
+                self._condemn(name, bytes.fromhex(digest), self)
+
+    def _tick(self) -> None:
+        if self._unanswered == _HUNG_AFTER:
+            self._process.kill()
+            return
+        if self._unanswered is not None:
+            self._unanswered += 1
+        self.tell({"ping": True})
+        self._timer = self._loop.call_later(_PING_EVERY, self._tick)
 
     def _hang_up(self) -> None:
+        self._timer.cancel()
         self._loop.remove_reader(self._control)
         self._control.close()
         self._process.kill()

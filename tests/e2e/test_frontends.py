@@ -41,10 +41,10 @@ def siblings(server: Server) -> list[psutil.Process]:
     return found
 
 
-def kill_and_wait(server: Server) -> None:
-    """SIGKILL of one of the other frontends, until another has taken its place."""
+def lose(server: Server, how: str) -> None:
+    """Kill or suspend one of the other frontends, until another has taken its place."""
     before = {process.pid for process in siblings(server)}
-    siblings(server)[0].kill()
+    getattr(siblings(server)[0], how)()
     wait_until(lambda: len(siblings(server)) == 2 and {p.pid for p in siblings(server)} != before, "it is replaced")
 
 
@@ -70,10 +70,13 @@ def test_metrics_are_of_all_frontends(three: Server, load: Load, repository: Pat
     assert three.metric("resserve_images_total", model="alpha") >= report.right
 
 
-def test_a_killed_frontend_is_replaced(three: Server, load: Load, repository: Path, alpha: Golden) -> None:
-    """SIGKILL of one frontend breaks off its own callers only, who find the others; another takes its place."""
+@pytest.mark.parametrize("how", ["kill", "suspend"])
+def test_a_frontend_that_ends_or_hangs_is_replaced(
+    three: Server, load: Load, repository: Path, alpha: Golden, how: str
+) -> None:
+    """SIGKILL or SIGSTOP of one breaks off its own callers only, who find the others; another takes its place."""
     callers = load(three, repository, "alpha", callers=24)
-    kill_and_wait(three)
+    lose(three, how)
     report = callers.stop()
 
     assert report.wrong == 0 and set(report.codes) <= {"UNAVAILABLE"} and sum(report.codes.values()) <= 24
@@ -129,7 +132,7 @@ def test_what_one_frontend_finds_to_be_poison_all_refuse(
         end.set()
         assert min(asked.result() for asked in neighbours) > 0
 
-    kill_and_wait(server)
+    lose(server, "kill")
     assert refusals(server, 12) == 12
     assert server.metric("resserve_worker_restarts_total", model="crash", reason="crash") == 2
     assert len(server.events("image ended two workers")) == 1
