@@ -24,6 +24,7 @@ _RESTART_SECONDS = 0.5
 # One that is well answers a ping within milliseconds. Pings are counted, not seconds, as those of workers are.
 _PING_EVERY = 1.0
 _HUNG_AFTER = 3
+_STARTS_WITHIN = 60
 
 
 class Siblings:
@@ -115,8 +116,9 @@ class _Sibling:
         self.pid = self._process.pid
         self._loop.add_reader(self._control, self._listen)
         self.tell({"settings": settings.model_dump(mode="json")})
-        self._unanswered: int | None = None  # pings; None until it has answered the first
-        self._timer = self._loop.call_later(_PING_EVERY, self._tick)
+        # The first is answered before it takes a call.
+        self._unanswered = _HUNG_AFTER - _STARTS_WITHIN
+        self._tick()
 
     def tell(self, content: dict[str, Any], fds: tuple[int, ...] = ()) -> None:
         """Send a message; one that has just ended misses nothing."""
@@ -157,8 +159,7 @@ class _Sibling:
         if self._unanswered == _HUNG_AFTER:
             self._process.kill()
             return
-        if self._unanswered is not None:
-            self._unanswered += 1
+        self._unanswered += 1
         self.tell({"ping": True})
         self._timer = self._loop.call_later(_PING_EVERY, self._tick)
 
