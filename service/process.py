@@ -7,13 +7,9 @@ from collections.abc import Callable
 
 from service import link
 from service.channel import Channel
+from service.heartbeat import Heartbeat
 from service.launch import Launched
 from service.slots import Slots
-
-# A worker that is well answers a ping within milliseconds, whatever its lanes do. Pings are counted, not seconds: a
-# frontend that was stopped itself, with the whole machine perhaps, has sent none meanwhile.
-_PING_EVERY = 1.0
-_HUNG_AFTER = 3
 
 
 class WorkerProcess:
@@ -50,13 +46,13 @@ class WorkerProcess:
         self._ended = False
         self._channel = Channel(launched.channel, self._listen, lambda: self.end("crash"))
         self._channel.send(link.Text({"slots": slots.shape}), (slots.fd,))
-        self._unanswered = 0
-        self._timer = self._loop.call_later(load_seconds, self.end, "hang")
+        self._loading = self._loop.call_later(load_seconds, self.end, "hang")
+        self._heartbeat: Heartbeat | None = None
 
     def begin(self) -> None:
         """It has loaded its model: from now on it must answer pings."""
-        self._timer.cancel()
-        self._timer = self._loop.call_later(_PING_EVERY, self._tick)
+        self._loading.cancel()
+        self._heartbeat = Heartbeat(lambda: self.send(link.Ping()), lambda: self.end("hang"))
 
     def send(self, message: link.Message) -> None:
         """Send one message."""
@@ -71,7 +67,9 @@ class WorkerProcess:
         if self._ended:
             return
         self._ended = True
-        self._timer.cancel()
+        self._loading.cancel()
+        if self._heartbeat:
+            self._heartbeat.stop()
         self._channel.close()
         self._process.send_signal(signal.SIGKILL)
         # A process is reaped when its memory is returned; that takes a while, which the loop need not wait for.
@@ -80,16 +78,9 @@ class WorkerProcess:
 
     def _listen(self, message: link.Message) -> None:
         if isinstance(message, link.Pong):
-            self._unanswered = 0
+            assert self._heartbeat
+            self._heartbeat.answered()
             if self._stalled(message.longest):
                 self.end("hang")
         else:
             self._heard(message)
-
-    def _tick(self) -> None:
-        if self._unanswered == _HUNG_AFTER:
-            self.end("hang")
-            return
-        self._unanswered += 1
-        self.send(link.Ping())
-        self._timer = self._loop.call_later(_PING_EVERY, self._tick)

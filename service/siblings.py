@@ -14,16 +14,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from service import link
+from service.heartbeat import Heartbeat
 from service.logs import log
 from service.model import Model
 from service.process import WorkerProcess
 from service.settings import Settings
 
 _RESTART_SECONDS = 0.5
-
-# One that is well answers a ping within milliseconds. Pings are counted, not seconds, as those of workers are.
-_PING_EVERY = 1.0
-_HUNG_AFTER = 3
 _STARTS_WITHIN = 60
 
 
@@ -116,9 +113,8 @@ class _Sibling:
         self.pid = self._process.pid
         self._loop.add_reader(self._control, self._listen)
         self.tell({"settings": settings.model_dump(mode="json")})
-        # The first is answered before it takes a call.
-        self._unanswered = _HUNG_AFTER - _STARTS_WITHIN
-        self._tick()
+        # The first ping is answered before it takes a call.
+        self._heartbeat = Heartbeat(lambda: self.tell({"ping": True}), self._process.kill, starts_within=_STARTS_WITHIN)
 
     def tell(self, content: dict[str, Any], fds: tuple[int, ...] = ()) -> None:
         """Send a message; one that has just ended misses nothing."""
@@ -151,20 +147,12 @@ class _Sibling:
             return
         match json.loads(packet):
             case {"pong": True}:
-                self._unanswered = 0
+                self._heartbeat.answered()
             case {"model": str(name), "poison": str(digest)}:
                 self._condemn(name, bytes.fromhex(digest), self)
 
-    def _tick(self) -> None:
-        if self._unanswered == _HUNG_AFTER:
-            self._process.kill()
-            return
-        self._unanswered += 1
-        self.tell({"ping": True})
-        self._timer = self._loop.call_later(_PING_EVERY, self._tick)
-
     def _hang_up(self) -> None:
-        self._timer.cancel()
+        self._heartbeat.stop()
         self._loop.remove_reader(self._control)
         self._control.close()
         self._process.kill()
