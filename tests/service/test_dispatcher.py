@@ -1,111 +1,15 @@
-"""The dispatcher with a worker that the test plays: what is sent to it, and what becomes of what it had."""
+"""The dispatcher with a worker that the test plays: what is sent to it, and what becomes of the answers."""
 
 import asyncio
-import hashlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from functools import wraps
 
-import numpy as np
 import pytest
 
-from resserve.manifest import InputSpec
 from service import link
 from service.decoders import Decoders
-from service.dispatcher import Dispatcher
 from service.errors import ExpiredError, InvalidRequestError, LostError, NotReadyError, OverloadedError
-from service.image_job import Answer
-from service.metrics import MODEL, Metrics, ModelMetrics
-from service.pace import Pace
 from service.scheduler import Policy
-from service.slots import Slots
-from tests.serving import png
-
-SPEC = InputSpec(height=4, width=4, resize=4, mean=(0, 0, 0), std=(1, 1, 1))
-
-
-def picture(number: int) -> bytes:
-    """A picture that differs from all others."""
-    return png(np.full((4, 4, 3), number, np.uint8))
-
-
-class Play:
-    """A dispatcher and the worker's side of it."""
-
-    def __init__(self, decoders: Decoders, policy: Policy) -> None:
-        self.slots = Slots.create(16, 4, 4, 2)
-        self.dispatcher = Dispatcher("m", SPEC, policy, self.slots, decoders)
-        self.metrics = ModelMetrics(Metrics(), dict.fromkeys(MODEL, ""))
-        self.runs: list[link.Run] = []
-        self.cancels: list[int] = []
-
-    def connect(self, *, run: float = 0.01, credits: int = 5) -> None:
-        """A worker with two lanes is ready."""
-        pace = Pace(lanes=2, max_batch=1, runs={1: run}, alone=run, decode=0.001, decoders=2)
-        self.runs.clear()
-        self.dispatcher.connect(self._take, pace, credits, self.metrics)
-
-    def _take(self, message: link.Message) -> None:
-        if isinstance(message, link.Run):
-            self.runs.append(message)
-        elif isinstance(message, link.Cancel):
-            self.cancels.append(message.job)
-
-    def call(
-        self, number: int, *, within: float = 60.0, client: str = "a", level: int = 0, pixels: int = 10**6
-    ) -> asyncio.Task[Answer]:
-        """A caller who waits for the answer to picture `number`, decoded by a thread unless it is small."""
-        waiting = self.dispatcher.classify(
-            picture(number), pixels, client=client, deadline=time.monotonic() + within, level=level
-        )
-        return asyncio.create_task(waiting)
-
-    async def until_handed_over(self, count: int) -> list[link.Run]:
-        """Wait for that many runs since the worker connected."""
-        async with asyncio.timeout(30):
-            while len(self.runs) < count:
-                await asyncio.sleep(0.001)
-        return list(self.runs)
-
-    def start(self, *runs: link.Run) -> None:
-        """The worker is at these."""
-        for run in runs:
-            self.slots.started[run.slot] = True
-
-    def answer(self, run: link.Run, seconds: float = 0.01) -> None:
-        """The worker's answer: the picture's number."""
-        self.slots.logits[run.slot] = self.slots.images[run.slot, 0, 0, 0]
-        now = time.monotonic()
-        self.dispatcher.heard(link.Done(run.job, 1, now - seconds, now, first=True, alone=False, new_shape=False))
-
-
-@asynccontextmanager
-async def play(policy: Policy | None = None) -> AsyncIterator[Play]:
-    """On the running loop."""
-    yield Play(Decoders(2), policy or Policy())
-
-
-def on_a_loop(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
-    """Run an asynchronous test."""
-
-    @wraps(test)
-    def run(*args: object, **kwargs: object) -> None:
-        asyncio.run(test(*args, **kwargs))
-
-    return run
-
-
-async def gone(call: asyncio.Task[Answer]) -> None:
-    """The caller gives up."""
-    call.cancel()
-    await asyncio.wait([call])
-
-
-async def settle() -> None:
-    """Let tasks that can go on do so."""
-    for _ in range(20):
-        await asyncio.sleep(0.001)
+from tests.service.dispatching import number_of, on_a_loop, picture, play, settle
 
 
 @on_a_loop
@@ -214,152 +118,6 @@ async def test_an_idle_device_tries_what_was_predicted_to_take_too_long() -> Non
         assert (await call).batch == 1
 
 
-@on_a_loop
-async def test_a_worker_that_ends_loses_nothing() -> None:
-    """All that a worker had goes to the next first, what it ran as a suspect; the callers never hear of it."""
-    async with play() as it:
-        it.connect(credits=4)
-        calls = [it.call(number) for number in range(8)]
-        first = await it.until_handed_over(4)
-        it.answer(first[1])
-        await it.until_handed_over(5)
-        it.start(first[0], first[2])
-        it.dispatcher.disconnect()
-        await settle()
-        it.connect(credits=4)
-        again = await it.until_handed_over(4)
-        assert {run.job for run in again} >= {run.job for run in first if run is not first[1]}
-        assert {run.job for run in again if run.suspect} == {first[0].job, first[2].job}
-        for index in range(7):
-            it.answer((await it.until_handed_over(index + 1))[index])
-        assert not any(run.suspect for run in it.runs[4:])
-        assert [(await call).logits[0] for call in calls] == list(range(8))
-
-
-@on_a_loop
-async def test_what_ends_two_workers_is_poison() -> None:
-    """The image that both workers ran when they died is refused, then and later; all others are answered."""
-    async with play() as it:
-        found = []
-        it.dispatcher.poison.found = found.append
-        it.connect()
-        calls = [it.call(number) for number in range(4)]
-        it.start(*(await it.until_handed_over(4))[:2])
-        it.dispatcher.disconnect()
-        it.connect()
-        guilty, innocent = (run for run in await it.until_handed_over(4) if run.suspect)
-        it.start(guilty)
-        poison = number_of(it, guilty)
-        it.dispatcher.disconnect()
-        with pytest.raises(LostError, match="two workers"):
-            await calls[poison]
-        assert found == [hashlib.sha256(picture(poison)).digest()] == list(it.dispatcher.poison.digests)
-        it.connect()
-        runs = await it.until_handed_over(3)
-        assert [run.job for run in runs if run.suspect] == [innocent.job], "it has not run since it was suspected"
-        for run in runs:
-            it.answer(run)
-        others = [n for n in range(4) if n != poison]
-        assert [(await calls[n]).logits[0] for n in others] == others
-        with pytest.raises(InvalidRequestError, match="two workers"):
-            await it.call(poison)
-
-
-@on_a_loop
-async def test_copies_of_poison_end_no_more_workers() -> None:
-    """An image sent many times at once is refused wherever its copies are when it is found; the others are answered."""
-    async with play() as it:
-        it.connect(credits=4)
-        copies = [it.call(7) for _ in range(7)]
-        innocent = it.call(8)
-        it.start(*(await it.until_handed_over(4))[:2])
-        it.dispatcher.disconnect()
-        it.connect(credits=4)
-        it.start((await it.until_handed_over(4))[0])
-        it.dispatcher.disconnect()
-        codes = [type(error) for error in await asyncio.gather(*copies, return_exceptions=True)]
-        assert sorted(code.__name__ for code in codes) == ["InvalidRequestError"] * 6 + ["LostError"]
-        it.connect(credits=4)
-        it.answer((await it.until_handed_over(1))[0])
-        assert (await innocent).logits[0] == 8
-        assert it.dispatcher.in_service == 0
-
-
-@on_a_loop
-async def test_callers_that_give_up_do_not_save_poison() -> None:
-    """Nobody waited for the second run of an image, nor for its end: when it comes again it is a suspect still."""
-    async with play() as it:
-        it.connect()
-        call = it.call(7)
-        it.start(*(await it.until_handed_over(1)))
-        await gone(call)
-        it.dispatcher.disconnect()
-        it.connect()
-        bystander = it.call(8)
-        call = it.call(7)
-        (again,) = (run for run in await it.until_handed_over(2) if run.suspect)
-        assert number_of(it, again) == 7
-        it.start(again)
-        await gone(call)
-        it.dispatcher.disconnect()
-        with pytest.raises(InvalidRequestError, match="two workers"):
-            await it.call(7)
-        it.connect()
-        it.answer((await it.until_handed_over(1))[0])
-        assert (await bystander).logits[0] == 8
-
-
-@on_a_loop
-async def test_a_suspect_that_is_answered_is_none_any_more() -> None:
-    """Whether it is its own caller who waits or one who comes later."""
-    async with play() as it:
-        it.connect()
-        calls = [it.call(7), it.call(8)]
-        it.start(*(await it.until_handed_over(2)))
-        await gone(calls[0])
-        it.dispatcher.disconnect()
-        it.connect()
-        calls.append(it.call(7))
-        for run in await it.until_handed_over(2):
-            assert run.suspect
-            it.answer(run)
-        assert [(await call).logits[0] for call in calls[1:]] == [8, 7]
-        calls = [it.call(7), it.call(8)]
-        assert not any(run.suspect for run in (await it.until_handed_over(4))[2:])
-
-
-@on_a_loop
-async def test_what_waits_is_refused_when_another_frontend_finds_it_to_be_poison() -> None:
-    """Before the next worker is there to be ended by it."""
-    async with play() as it:
-        it.connect(credits=2)
-        calls = [it.call(7), it.call(8), it.call(7)]
-        it.start((await it.until_handed_over(2))[1])
-        it.dispatcher.disconnect()
-        it.dispatcher.refuse([hashlib.sha256(picture(7)).digest()])
-        for call in calls[::2]:
-            with pytest.raises(InvalidRequestError, match="two workers"):
-                await call
-        it.connect(credits=2)
-        (run,) = await it.until_handed_over(1)
-        it.answer(run)
-        assert (await calls[1]).logits[0] == 8
-
-
-@on_a_loop
-async def test_what_another_frontend_found_to_be_poison_is_refused() -> None:
-    """It never reaches a worker; what else comes does, and the list forgets its oldest."""
-    async with play() as it:
-        it.connect()
-        it.dispatcher.refuse(number.to_bytes(32) for number in range(501))
-        it.dispatcher.refuse([hashlib.sha256(picture(7)).digest()])
-        with pytest.raises(InvalidRequestError, match="two workers"):
-            await it.call(7)
-        call = it.call(8)
-        it.answer((await it.until_handed_over(1))[0])
-        assert (await call).logits[0] == 8 and len(it.dispatcher.poison.digests) == 500
-
-
 @pytest.mark.parametrize("which", [0, 1, 2])
 def test_a_caller_that_goes_does_not_spoil_the_others(which) -> None:
     """First, middle or last: the worker is told, and the neighbours get their answers; the slot comes back."""
@@ -434,11 +192,6 @@ async def test_a_failed_run_fails_its_image_alone() -> None:
             await calls[1]
         assert "Div" not in str(failed.value), "what the runtime says is for the log"
         assert (await calls[2]).logits[0] == 2
-
-
-def number_of(it: Play, run: link.Run) -> int:
-    """Which picture a run is of."""
-    return int(it.slots.images[run.slot, 0, 0, 0])
 
 
 @on_a_loop
