@@ -51,6 +51,14 @@ def test_no_more_images_are_taken_than_show_that_there_are_too_many(request, cou
     assert (message.id, message.model, message.version) == (request.id, request.model, request.version)
 
 
+def test_fields_of_every_kind_are_stepped_over() -> None:
+    """Those that are not known, before and between the images, as a newer client may send them."""
+    unknown = b"\xa0\x06\x96\x01" + b"\xa5\x06\x22\0\x22\0" + b"\xa1\x06" + b"\x22\0" * 4 + b"\xa2\x06\x04\x22\0\x22\0"
+
+    assert len(parse((unknown + b"\x22\0") * 200).images) == 200
+    assert len(parse(unknown + b"\x22\0" * 300).images) == MAX_IMAGES + 1
+
+
 @pytest.mark.parametrize(
     "data",
     [b"\x28\x01" * 10**6, b"\xff" * 10**7, b"\x22" + b"\xff" * 10**7, b"\x22\xff\xff\xff\xff\x0f", b"\x2b\x2c"],

@@ -2,10 +2,12 @@
 
 import asyncio
 import hashlib
+import threading
 
 import pytest
 
-from service.errors import InvalidRequestError, LostError
+from service import images, link
+from service.errors import InvalidRequestError, LostError, ServiceError
 from tests.service.dispatching import gone, number_of, on_a_loop, picture, play, settle
 
 
@@ -153,3 +155,61 @@ async def test_what_another_frontend_found_to_be_poison_is_refused() -> None:
         call = it.call(8)
         it.answer((await it.until_handed_over(1))[0])
         assert (await call).logits[0] == 8 and len(it.dispatcher.poison.digests) == 500
+
+
+@pytest.mark.parametrize("last", ["failed", "dropped", "given up"])
+def test_only_a_run_makes_a_suspect_none(last: str) -> None:
+    """A run that fails does; one that came too late to start, or a model that was given up, leaves it a suspect."""
+
+    @on_a_loop
+    async def test() -> None:
+        async with play() as it:
+            it.connect()
+            call = it.call(7)
+            it.start(*(await it.until_handed_over(1)))
+            if last == "failed":
+                await gone(call)
+            it.dispatcher.disconnect()
+            if last == "given up":
+                it.dispatcher.fail("reason")
+                it.connect()
+            else:
+                it.connect()
+                call = it.call(7) if last == "failed" else call
+                (run,) = await it.until_handed_over(1)
+                failed = link.Text({"failed": run.job, "error": "words"})
+                it.dispatcher.heard(failed if last == "failed" else link.Dropped(run.job))
+            with pytest.raises(ServiceError):
+                await call
+            it.runs.clear()
+            call = it.call(7)
+            (run,) = await it.until_handed_over(1)
+            assert run.suspect == (last != "failed")
+            it.answer(run)
+            assert (await call).logits[0] == 7
+
+    test()
+
+
+@on_a_loop
+async def test_what_is_being_decoded_when_it_is_found_is_refused(monkeypatch) -> None:
+    """It does not reach a worker when it is decoded, and its slot comes back."""
+    go_on, decode = threading.Event(), images.decode
+
+    def slow_decode(*args, **options) -> None:
+        go_on.wait(30)
+        decode(*args, **options)
+
+    monkeypatch.setattr(images, "decode", slow_decode)
+    async with play() as it:
+        it.connect()
+        call = it.call(7)
+        await settle()
+        it.dispatcher.refuse([hashlib.sha256(picture(7)).digest()])
+        with pytest.raises(InvalidRequestError, match="two workers"):
+            await call
+        go_on.set()
+        call = it.call(8)
+        (run,) = await it.until_handed_over(1)
+        it.answer(run)
+        assert (await call).logits[0] == 8 and it.dispatcher.in_service == 0
