@@ -168,6 +168,9 @@ class Dispatcher:
         except asyncio.CancelledError:
             self._abandon(job)
             raise
+        finally:
+            # An error that is raised refers to this frame, and the job's future to the error: nothing would be freed.
+            del job
 
     def _admit(self, data: bytes, pixels: int, client: str, deadline: float, level: int) -> ImageJob:
         assert self._pace is not None

@@ -26,6 +26,13 @@ class InvalidRequestError(ServiceError):
     reason = "invalid"
 
 
+class NoMessageError(ServiceError):
+    """The caller has gone, most likely."""
+
+    code = grpc.StatusCode.CANCELLED
+    reason = "cancelled"
+
+
 class TooLargeError(InvalidRequestError):
     """An image over the limits, refused from its header."""
 

@@ -2,13 +2,13 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from pathlib import Path
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest, multiprocess
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from service.gpu import GpuCollector
+from service.memory import resident
 from service.metrics import MODEL, Metrics
 from service.model import STATES, Model
 
@@ -67,7 +67,7 @@ class _Models(Collector):
         memory = GaugeMetricFamily("resserve_worker_memory_bytes", "Resident memory of the worker.", labels=MODEL)
         for model in self._models.values():
             labels = _values(model)
-            memory.add_metric(labels, _resident(self._worker(model.name)))
+            memory.add_metric(labels, resident(self._worker(model.name) or 0))
             if manifest := model.version.manifest:
                 parameters.add_metric(labels, manifest.parameters)
                 multiply_adds.add_metric(labels, manifest.multiply_adds)
@@ -79,11 +79,3 @@ class _Models(Collector):
 def _values(model: Model) -> list[str]:
     labels = model.labels
     return [labels[name] for name in MODEL]
-
-
-def _resident(pid: int | None) -> int:
-    """Bytes of memory that a process holds; 0 when there is none."""
-    try:
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:
-        return 0

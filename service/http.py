@@ -20,8 +20,12 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.memory import LIMIT, resident
+
 PAGE = Path(__file__).parent / "page"
 MAX_BODY_BYTES = 20 * 1024 * 1024
+# Bodies up to this size are read whatever else arrives.
+_SMALL_BYTES = 1024 * 1024
 EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
 
 # google.rpc.Code by name to the HTTP status that google/rpc/code.proto maps it to.
@@ -87,9 +91,12 @@ def create_app(
             image = await _read_body(request)
         except ClientDisconnect:
             return Response(status_code=HTTP_STATUS["CANCELLED"])
-        if image is None:
+        except _TooLargeError:
             message = f"The image is larger than {MAX_BODY_BYTES // 2**20} MiB, the most that is read."
             return _error_response({"code": "INVALID_ARGUMENT", "message": message}, status=413)
+        except MemoryError:
+            message = "More is being sent than there is memory for: try again."
+            return _error_response({"code": "RESOURCE_EXHAUSTED", "message": message})
         answer = await classify(image, request.query_params.get("model", ""))
         return _error_response(answer["error"]) if "error" in answer else JSONResponse(answer)
 
@@ -103,16 +110,27 @@ def create_app(
     return Starlette(routes=routes, middleware=[Middleware(_SecurityHeaders)])
 
 
-async def _read_body(request: Request) -> bytes | None:
-    """The body, or None as soon as it is known to pass the limit."""
+class _TooLargeError(Exception):
+    """A body passes the limit."""
+
+
+async def _read_body(request: Request) -> bytes:
+    """The body.
+
+    Raises:
+        _TooLargeError: as soon as it is known to pass the limit.
+        MemoryError: with all that others send, it would be too much.
+    """
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > MAX_BODY_BYTES:
-        return None
+        raise _TooLargeError
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
         if len(body) > MAX_BODY_BYTES:
-            return None
+            raise _TooLargeError
+        if len(body) > _SMALL_BYTES and resident() > LIMIT:
+            raise MemoryError
     return bytes(body)
 
 

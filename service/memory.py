@@ -1,7 +1,11 @@
-"""What this process keeps of freed memory, and what it gives back to the system (glibc only; nothing elsewhere)."""
+"""What a process holds of memory, what this one keeps when it is freed, and what it gives back (these with glibc)."""
 
 import ctypes
 import os
+from pathlib import Path
+
+# Bytes that a frontend may hold: over them, what is still arriving is broken off. Twice what may wait in a queue.
+LIMIT = 2**30
 
 # malloc.h
 _M_TRIM_THRESHOLD = -1
@@ -31,3 +35,11 @@ def give_back() -> None:
     libc = ctypes.CDLL(None)
     if hasattr(libc, "malloc_trim"):
         libc.malloc_trim(0)
+
+
+def resident(pid: int | str = "self") -> int:
+    """Bytes of memory that a process holds; 0 where there is no such process, or no /proc."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0

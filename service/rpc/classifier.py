@@ -71,10 +71,14 @@ class Classifier(pb_grpc.ClassifierServicer):
             async with writing:
                 await context.write(response)
 
-        async with asyncio.TaskGroup() as group:
-            async for request in requests:
-                await window.acquire()
-                group.create_task(answer(request))
+        try:
+            async with asyncio.TaskGroup() as group:
+                async for request in requests:
+                    await window.acquire()
+                    group.create_task(answer(request))
+                    del request  # or it would be kept until the next one comes
+        except BaseExceptionGroup as errors:  # what was read was no request, or reading was broken off
+            raise errors.exceptions[0] from None
 
     async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:  # noqa: N802
         """Every model version, whatever its state."""
@@ -154,9 +158,13 @@ class Classifier(pb_grpc.ClassifierServicer):
         # A task for the one image that most requests have would only cost its making.
         outcomes = [await next(waiting)] if len(request.images) == 1 else await asyncio.gather(*waiting)
         first = outcomes[0]
-        if isinstance(first, ServiceError) and all(type(outcome) is type(first) for outcome in outcomes):
-            raise first
-        return outcomes
+        try:
+            if isinstance(first, ServiceError) and all(type(outcome) is type(first) for outcome in outcomes):
+                raise first
+            return outcomes
+        finally:
+            # What is raised refers to this frame, which refers to it and to the request: none would be freed at once.
+            del first, outcomes
 
     async def _outcome(
         self, model: Model, data: bytes, client: str, deadline: float, level: int

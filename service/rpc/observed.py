@@ -1,17 +1,19 @@
 """Around every RPC of every service on the port: its status code, its metrics, its log line."""
 
 import asyncio
+import contextlib
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import grpc
 
-from service.errors import ServiceError
+from service.errors import InvalidRequestError, NoMessageError, ServiceError
 from service.logs import log
 from service.metrics import Metrics
 from service.rpc.errors import ran_out, trailing_metadata
+from service.rpc.intake import Intake
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -28,7 +30,7 @@ class Observed(grpc.aio.ServerInterceptor):
 
     def __init__(self, metrics: Metrics) -> None:
         """`metrics` gets the grpc_server series."""
-        self._metrics = metrics
+        self._metrics, self._intake = metrics, Intake(metrics)
         # gRPC asks for the handler with every call; it is wrapped once.
         self._wrapped: dict[str, Any] = {}
 
@@ -46,21 +48,44 @@ class Observed(grpc.aio.ServerInterceptor):
         streams = (bool(handler.request_streaming), bool(handler.response_streaming))
         call = _Call(self._metrics, (_TYPES[streams], service, method))
         behaviour = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
-        make = {
-            (False, False): grpc.unary_unary_rpc_method_handler,
-            (False, True): grpc.unary_stream_rpc_method_handler,
-            (True, False): grpc.stream_unary_rpc_method_handler,
-            (True, True): grpc.stream_stream_rpc_method_handler,
-        }[streams]
+        incoming = _Incoming(self._intake, handler.request_deserializer)
 
-        async def observed(request: Any, context: Context) -> Any:
-            return await call.watch(behaviour(request, context), context)
+        async def work(context: Context) -> Any:
+            request = incoming.all(context) if handler.request_streaming else await incoming.one(context)
+            answer = behaviour(request, context)
+            return await (_write_all(answer, context) if handler.response_streaming else answer)
 
-        async def observed_stream(request: Any, context: Context) -> None:
-            await call.watch(_write_all(behaviour(request, context), context), context)
+        async def observed(_: Any, context: Context) -> Any:
+            return await call.watch(work(context), context)
 
-        chosen = observed_stream if handler.response_streaming else observed
-        return make(chosen, handler.request_deserializer, handler.response_serializer)
+        # gRPC would receive the one message of a unary call before anyone could ask whether there is memory for it.
+        make = (
+            grpc.stream_stream_rpc_method_handler
+            if handler.response_streaming
+            else grpc.stream_unary_rpc_method_handler
+        )
+        return make(observed, None, handler.response_serializer)
+
+
+class _Incoming:
+    """The requests of one method."""
+
+    def __init__(self, intake: Intake, deserialize: Callable[[bytes], Any]) -> None:
+        self._intake, self._deserialize = intake, deserialize
+
+    async def one(self, context: Context) -> Any:
+        data = await self._intake.receive(context)
+        if data is grpc.aio.EOF:
+            raise NoMessageError("The call ended before its message had come.")
+        try:
+            return self._deserialize(data)
+        except Exception:
+            raise InvalidRequestError("The message is not the one that this method takes: see the .proto.") from None
+
+    async def all(self, context: Context) -> AsyncIterator[Any]:
+        with contextlib.suppress(NoMessageError):
+            while True:
+                yield await self.one(context)
 
 
 async def _write_all(responses: Any, context: Context) -> None:
@@ -89,7 +114,7 @@ class _Call:
         except ServiceError as error:
             code = error.code
             log.debug("rpc refused", method=self._labels[2], code=code.name, reason=str(error))
-            await context.abort(code, str(error), trailing_metadata(error))
+            message, metadata = str(error), trailing_metadata(error)
         except asyncio.CancelledError:
             late = ran_out(context.time_remaining())
             code = grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED
@@ -101,7 +126,10 @@ class _Call:
             code = grpc.StatusCode.INTERNAL
             number = uuid.uuid4().hex
             log.exception("rpc failed", method=self._labels[2], id=number)
-            await context.abort(code, f"Something went wrong in the service; its log has more under id {number}.")
+            message, metadata = f"Something went wrong in the service; its log has more under id {number}.", ()
         finally:
             self._handled.labels(*self._labels, code.name).inc()
             self._handling.observe(time.monotonic() - started)
+        # Here and not above, where the abort would refer to the error and with it to the request: gRPC keeps what it
+        # raises in a cycle, which only the garbage collector would find, tens of megabytes later.
+        return await context.abort(code, message, metadata)

@@ -22,6 +22,7 @@ from resserve.v1 import classifier_pb2 as pb
 from resserve.v1 import classifier_pb2_grpc as pb_grpc
 from tests.e2e.conftest import Callers
 from tests.e2e.hazards import picture, write_version
+from tests.e2e.uploads import frame
 from tests.serving import CHANNEL, Golden, Server, code_of, wait_until
 
 Serve = Callable[..., Server]
@@ -73,20 +74,15 @@ def test_callers_that_vanish(serve: Serve, load: Load, repository: Path) -> None
     )
 
 
-def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
-    """An HTTP/2 frame (RFC 9113, section 4.1)."""
-    return struct.pack(">I", len(payload))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + payload
-
-
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 HALF_SENT = [
     b"",
     PREFACE[:10],
     PREFACE,
-    PREFACE + _frame(4, 0, 0, b"")[:5],  # half a SETTINGS frame
-    PREFACE + _frame(4, 0, 0, b"") + _frame(1, 4, 1, os.urandom(64)),  # headers that are none
-    PREFACE + _frame(4, 0, 0, b"") + _frame(0, 0, 1, b"data of no stream"),
-    PREFACE + _frame(4, 0, 0, b"") + struct.pack(">I", 2**24 - 1)[1:] + bytes(6),  # 16 MiB announced, none sent
+    PREFACE + frame(4, 0, 0, b"")[:5],  # half a SETTINGS frame
+    PREFACE + frame(4, 0, 0, b"") + frame(1, 4, 1, os.urandom(64)),  # headers that are none
+    PREFACE + frame(4, 0, 0, b"") + frame(0, 0, 1, b"data of no stream"),
+    PREFACE + frame(4, 0, 0, b"") + struct.pack(">I", 2**24 - 1)[1:] + bytes(6),  # 16 MiB announced, none sent
     b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
     os.urandom(4096),
 ]

@@ -237,8 +237,21 @@ def test_garbage_instead_of_a_message_breaks_its_call_only(service: Server, alph
     """Bytes that are no ClassifyRequest fail that call."""
     call = service.channel.unary_unary("/resserve.v1.Classifier/Classify")
 
-    assert code_of(lambda: call(b"\xff" * 100, timeout=30))[0] == "UNKNOWN"  # gRPC's own word for it
+    code, message = code_of(lambda: call(b"\xff" * 100, timeout=30))
+
+    assert code == "INVALID_ARGUMENT" and ".proto" in message
+    stream = service.channel.stream_stream("/resserve.v1.Classifier/ClassifyStream")
+    good = pb.ClassifyRequest(model="alpha", images=alpha.pngs[:1]).SerializeToString()
+    assert code_of(lambda: list(stream(iter([good, b"\xff" * 100]), timeout=30))) == (code, message)
+    assert not service.events("rpc failed")
     assert service.classify(alpha.pngs[0], model="alpha").results[0].labels
+
+
+def test_a_call_that_ends_without_a_message_is_told_so(service: Server) -> None:
+    """Whoever promises one message and sends none waits for nothing."""
+    call = service.channel.stream_unary("/resserve.v1.Classifier/Classify")
+
+    assert code_of(lambda: call(iter(()), timeout=30)) == ("CANCELLED", "The call ended before its message had come.")
 
 
 def test_grey_and_odd_sizes_are_answered(service: Server) -> None:

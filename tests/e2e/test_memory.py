@@ -1,0 +1,90 @@
+"""What large requests leave of a service's memory."""
+
+import contextlib
+import select
+import socket
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+
+from resserve.v1 import classifier_pb2 as pb
+from tests.e2e.conftest import Callers
+from tests.e2e.uploads import StalledUpload
+from tests.serving import Golden, Server, code_of, wait_until
+
+Serve = Callable[..., Server]
+Load = Callable[..., Callers]
+MIB = 2**20
+
+
+def test_refused_requests_leave_no_memory(serve: Serve, repository: Path, alpha: Golden) -> None:
+    """A request that is refused is freed at once, and what the heap kept of large ones is given back."""
+    server = serve(repository, "--model", "alpha")
+    server.classify(alpha.pngs[0])
+    frontend = psutil.Process(server.pid)
+    before, highest = frontend.memory_info().rss, 0
+    large = pb.ClassifyRequest(images=[bytes(25 * MIB)])
+    crumbs = pb.ClassifyRequest(images=[b"no image".ljust(MIB)] * 25)
+
+    for number in range(30):
+        request = crumbs if number % 2 else large
+        assert code_of(lambda request=request: server.stub.Classify(request, timeout=60))[0] == "INVALID_ARGUMENT"
+        highest = max(highest, frontend.memory_info().rss)
+
+    assert highest < before + 400 * MIB
+    wait_until(lambda: frontend.memory_info().rss < before + 300 * MIB, "free memory is given back", 10)
+
+
+def test_more_is_sent_than_there_is_memory_for(serve: Serve, load: Load, repository: Path, alpha: Golden) -> None:
+    """Calls whose large messages never end are broken off before they have filled the memory; others are answered."""
+    server = serve(repository, "--model", "alpha")
+    frontend = psutil.Process(server.pid)
+    before = frontend.memory_info().rss
+    callers = load(server, repository, "alpha", callers=2)
+    uploads = [
+        StalledUpload(server.address, method, announced=60 * MIB, sent=50 * MIB)
+        for method in (b"Classify", b"ClassifyStream") * 20
+    ]
+
+    highest = 0
+
+    def settled() -> bool:
+        nonlocal highest
+        highest = max(highest, frontend.memory_info().rss)
+        return all(upload.answered or upload.sent >= 50 * MIB for upload in uploads)
+
+    wait_until(settled, "all that is sent has been taken or broken off")
+    callers.unharmed()
+    broken_off = sum(upload.answered for upload in uploads)
+    assert 10 <= broken_off < len(uploads) and highest < 1400 * MIB
+    assert server.metric("resserve_rejected_total", reason="memory") == broken_off
+    assert server.health("") == "SERVING" and server.classify(alpha.pngs[0]).results[0].labels
+    assert not server.events("rpc failed") and "Traceback" not in server.text
+
+    for upload in uploads:
+        upload.close()
+    wait_until(lambda: frontend.memory_info().rss < before + 300 * MIB, "their memory is given back", 10)
+
+
+def test_more_pictures_are_uploaded_than_there_is_memory_for(serve: Serve, repository: Path, alpha: Golden) -> None:
+    """The same over HTTP: uploads that stall are refused once there is no memory for more, and others are answered."""
+    server = serve(repository, "--model", "alpha")
+    host, _, port = server.http.removeprefix("http://").rpartition(":")
+    head = f"POST /api/classify HTTP/1.1\r\nHost: {host}\r\nContent-Length: {20 * MIB}\r\n\r\n".encode()
+    with contextlib.ExitStack() as stack:
+        uploads = [stack.enter_context(socket.create_connection((host, int(port)), timeout=60)) for _ in range(80)]
+        for upload in uploads:
+            upload.sendall(head)
+            with contextlib.suppress(OSError):  # the service ends it before all is sent
+                upload.sendall(bytes(19 * MIB))
+        time.sleep(1)
+        answered, _, _ = select.select(uploads, [], [], 0)
+
+        assert 10 < len(answered) < 60 and psutil.Process(server.pid).memory_info().rss < 1400 * MIB
+        assert server.health("") == "SERVING" and server.classify(alpha.pngs[0]).results[0].labels
+        picture = urllib.request.Request(f"{server.http}/api/classify?model=alpha", alpha.pngs[0])
+        with urllib.request.urlopen(picture, timeout=60) as response:
+            assert response.status == 200
