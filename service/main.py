@@ -4,6 +4,7 @@ import os
 import tempfile
 
 from resserve.runtime import check_onnxruntime
+from service.descriptors import allow_most
 from service.launch import launch
 
 
@@ -17,6 +18,7 @@ def serve(**flags: object) -> None:
         ResServeError: a setting is wrong, nothing can be served, or a port is taken.
     """
     check_onnxruntime()
+    allow_most()
     # The order of what follows is that of the time it takes: a worker imports its runtime while this process imports
     # the settings, loads its model while this one imports gRPC, and is ready when the port is.
     first = launch()

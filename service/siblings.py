@@ -77,7 +77,12 @@ class Siblings:
         await asyncio.gather(*(frontend.ended(seconds) for frontend in self._frontends))
 
     def _start(self) -> None:
-        frontend = _Sibling(self._settings, self._replace, self.condemn)
+        try:
+            frontend = _Sibling(self._settings, self._replace, self.condemn)
+        except OSError as error:
+            log.error("frontend cannot start", error=str(error), again_in=_RESTART_SECONDS)
+            asyncio.get_running_loop().call_later(_RESTART_SECONDS, self._start)
+            return
         for state in self._states.values():
             frontend.tell(state)
         for name, model in self._models.items():

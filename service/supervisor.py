@@ -19,6 +19,9 @@ _BACKOFF = (0.0, 0.1, 0.5, 2.0, 10.0, 30.0)
 # This many ends in a row without one answered image are a crash loop: the model is not ready, though still retried.
 _CRASH_LOOP = 5
 
+# Seconds until it is tried again where the system has no process, memory or descriptor for a worker.
+_NO_START = 1.0
+
 
 class Supervisor:
     """Owns the worker process of one model version, and tells every frontend what becomes of it."""
@@ -59,7 +62,12 @@ class Supervisor:
             self._process.end("stop")
 
     def _start(self) -> None:
-        launched = launch()
+        try:
+            launched = launch()
+        except OSError as error:
+            log.error("worker cannot start", model=self._model.name, error=str(error), again_in=_NO_START)
+            self._timer = asyncio.get_running_loop().call_later(_NO_START, self._start)
+            return
         launched.order(self._order)
         self._watch(launched)
 

@@ -8,6 +8,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from resserve.v1 import classifier_pb2 as pb
+from service.descriptors import for_connections
 from service.metrics import Metrics
 from service.ports import grpc_port_taken
 from service.rpc.classifier import Classifier
@@ -53,7 +54,12 @@ class GrpcServer:
         """
         self._classifier = classifier
         self._server = grpc.aio.server(
-            interceptors=[Observed(metrics)], options=(*_OPTIONS, ("grpc.so_reuseport", int(shared)))
+            interceptors=[Observed(metrics)],
+            options=(
+                *_OPTIONS,
+                ("grpc.so_reuseport", int(shared)),
+                ("grpc.max_allowed_incoming_connections", for_connections()),
+            ),
         )
         self._server.add_generic_rpc_handlers((_handlers(classifier),))
         self._health = health.aio.HealthServicer()

@@ -4,6 +4,7 @@ Other callers, in another process, check every answer meanwhile; "right" is an a
 of PyTorch's logits for that very image. They never try again, so a call that failed for them has failed.
 """
 
+import contextlib
 import os
 import random
 import socket
@@ -112,6 +113,39 @@ def test_half_sent_requests(serve: Serve, load: Load, repository: Path) -> None:
     assert server.stop() == 0
     for connection in held:
         connection.close()
+
+
+def test_more_connections_than_descriptors(serve: Serve, repository: Path, alpha: Golden) -> None:
+    """Connections take what the system allows: a worker that ends is replaced all the same, or once they have gone."""
+    server = serve(repository, "--model", "alpha", under=["sh", "-c", 'ulimit -n 256; exec "$@"', "sh"])
+    server.classify(alpha.pngs[0])
+    frontend = psutil.Process(server.pid)
+
+    with contextlib.ExitStack() as held:
+        hold(server.address, 400, held)
+        (worker,) = server.workers()
+        worker.kill()
+        (result,) = server.classify(alpha.pngs[1], logits=True).results
+        assert np.abs(np.array(result.logits) - alpha.logits[1]).max() <= alpha.tolerance
+        with grpc.insecure_channel(server.address, CHANNEL) as channel:
+            listed = pb_grpc.ClassifierStub(channel).ListModels
+            assert code_of(lambda: listed(pb.ListModelsRequest(), timeout=30))[0] == "UNAVAILABLE"
+
+        hold(server.http.removeprefix("http://"), 400, held)
+        wait_until(lambda: frontend.num_fds() > 250, "HTTP has no such limit")
+        (worker,) = server.workers()
+        worker.kill()
+        wait_until(lambda: server.events("worker cannot start"), "there is no descriptor left")
+    (result,) = server.classify(alpha.pngs[2], logits=True).results
+    assert np.abs(np.array(result.logits) - alpha.logits[2]).max() <= alpha.tolerance
+    assert server.stop() == 0
+
+
+def hold(address: str, count: int, stack: contextlib.ExitStack) -> None:
+    """Open so many connections and keep them open."""
+    host, _, port = address.rpartition(":")
+    for _ in range(count):
+        stack.enter_context(socket.create_connection((host, int(port)), timeout=30))
 
 
 def bad_request(rng: random.Random, good: bytes) -> pb.ClassifyRequest:
