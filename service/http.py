@@ -20,8 +20,6 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.memory import LIMIT, resident
-
 PAGE = Path(__file__).parent / "page"
 MAX_BODY_BYTES = 20 * 1024 * 1024
 # Bodies up to this size are read whatever else arrives.
@@ -60,6 +58,7 @@ def create_app(
     health: Callable[[], dict[str, Any]],
     classify: Callable[[bytes, str], Awaitable[dict[str, Any]]],
     models: Callable[[], list[dict[str, Any]]],
+    full: Callable[[], bool],
     grpc_port: int = 8001,
 ) -> Starlette:
     """The app of the HTTP port.
@@ -70,6 +69,7 @@ def create_app(
         classify: an encoded image (at most 20 MiB) and a model's name to the answer, or to
             `{"error": {"code": a name of google.rpc.Code, "message": str}}`, whose code sets the HTTP status.
         models: one entry for each model version that the service knows.
+        full: whether there is no memory for more that is sent.
         grpc_port: where the same call is answered over gRPC; the page writes it into its commands.
     """
 
@@ -88,7 +88,7 @@ def create_app(
 
     async def post_classify(request: Request) -> Response:
         try:
-            image = await _read_body(request)
+            image = await _read_body(request, full)
         except ClientDisconnect:
             return Response(status_code=HTTP_STATUS["CANCELLED"])
         except _TooLargeError:
@@ -114,7 +114,7 @@ class _TooLargeError(Exception):
     """A body passes the limit."""
 
 
-async def _read_body(request: Request) -> bytes:
+async def _read_body(request: Request, full: Callable[[], bool]) -> bytes:
     """The body.
 
     Raises:
@@ -129,7 +129,7 @@ async def _read_body(request: Request) -> bytes:
         body += chunk
         if len(body) > MAX_BODY_BYTES:
             raise _TooLargeError
-        if len(body) > _SMALL_BYTES and resident() > LIMIT:
+        if len(body) > _SMALL_BYTES and full():
             raise MemoryError
     return bytes(body)
 

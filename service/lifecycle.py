@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from resserve.errors import ResServeError
 from resserve.repository import Version
+from service import memory
 from service.exposition import Exposition
 from service.frontend import Frontend
 from service.launch import Launched
@@ -104,6 +105,7 @@ class Service:
             health=self._health,
             classify=lambda image, model: page_api.classify(classifier, image, model),
             models=lambda: [page_api.describe(model) for model in self._models.values()],
+            full=memory.full,
             grpc_port=grpc_port,
         )
         server = HttpServer(app, listening)

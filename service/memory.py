@@ -43,3 +43,8 @@ def resident(pid: int | str = "self") -> int:
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:
         return 0
+
+
+def full() -> bool:
+    """Whether this process holds more than the limit."""
+    return resident() > LIMIT

@@ -21,7 +21,7 @@ class Port:
     """An `HttpServer` in a thread with its own event loop."""
 
     def __init__(self) -> None:
-        self.ready = True
+        self.ready, self.full = True, False
         self.seen: list[tuple[int, str]] = []
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)
@@ -31,6 +31,7 @@ class Port:
             health=lambda: {"ready": self.ready, "models": {"a": {"state": "READY", "reason": ""}}},
             classify=self._classify,
             models=lambda: [{"name": "a"}],
+            full=lambda: self.full,
             grpc_port=1234,
         )
         listening = listen("127.0.0.1", 0)
@@ -118,6 +119,18 @@ def test_a_body_over_the_limit_is_refused_early(port: Port, declared: bool) -> N
     message = "The image is larger than 20 MiB, the most that is read."
     assert (status, json.loads(body)) == (413, {"error": {"code": "INVALID_ARGUMENT", "message": message}})
     assert port.seen == []
+
+
+def test_a_large_body_is_refused_where_there_is_no_memory(port: Port) -> None:
+    """While memory is short a body of a mebibyte is read, and a larger one is refused with 429 and a sentence."""
+    port.full = True
+
+    assert port.call("POST", "/api/classify?model=a", bytes(MIB))[0] == 200
+    status, _, body = port.call("POST", "/api/classify?model=a", bytes(MIB + 1))
+
+    message = "More is being sent than there is memory for: try again."
+    assert (status, json.loads(body)) == (429, {"error": {"code": "RESOURCE_EXHAUSTED", "message": message}})
+    assert port.seen == [(MIB, "a")]
 
 
 @pytest.mark.parametrize("path", ["/", "/app.js", "/metrics", "/nothing", "/../http.py"])
