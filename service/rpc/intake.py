@@ -61,8 +61,8 @@ class Intake:
                     self._base = held
             elif quiet:
                 break
-            if held > LIMIT:
-                slow = [context for context in seen if context in self._arriving]
+            slow = [context for context in seen if context in self._arriving]
+            if slow and held > LIMIT:
                 await self._break_off(slow[len(slow) // 2 :])
             seen = list(self._arriving)
         self._watch = None
