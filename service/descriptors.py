@@ -8,7 +8,7 @@ _MOST = 2**31 - 1
 
 
 def allow_most() -> None:
-    """Raise the limit of this process, and of those it starts, as far as it may: 1,024 is usual, a million allowed."""
+    """Raise the limit of this frontend, and of those it starts, as far as it may: 1,024 is usual, a million allowed."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 

@@ -15,6 +15,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 # What freed messages may leave in the heap before it is given back.
 _KEPT = 256 * 2**20
+_LITTLE = 2**20
 # Seconds between looks. A photo arrives in less.
 _INTERVAL = 0.1
 
@@ -56,9 +57,10 @@ class Intake:
             held, quiet = resident(), not self._arriving
             if held > min(LIMIT, (self._base if quiet else given_back) + _KEPT):
                 give_back()
-                held = given_back = resident()
-                if quiet:
-                    self._base = held
+                given_back = resident()
+                if quiet and held - given_back < _LITTLE:  # what is held is in use
+                    break
+                held = given_back
             elif quiet:
                 break
             slow = [context for context in seen if context in self._arriving]

@@ -141,6 +141,13 @@ def test_more_connections_than_descriptors(serve: Serve, repository: Path, alpha
     assert server.stop() == 0
 
 
+def test_the_limit_of_descriptors_is_raised(serve: Serve, repository: Path) -> None:
+    """To the most that is allowed, in the process that takes connections."""
+    server = serve(repository, "--model", "alpha", under=["sh", "-c", 'ulimit -Sn 256; exec "$@"', "sh"])
+    soft, hard = psutil.Process(server.pid).rlimit(psutil.RLIMIT_NOFILE)
+    assert soft == hard > 256
+
+
 def hold(address: str, count: int, stack: contextlib.ExitStack) -> None:
     """Open so many connections and keep them open."""
     host, _, port = address.rpartition(":")

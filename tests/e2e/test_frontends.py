@@ -3,7 +3,7 @@
 import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from threading import Event
@@ -16,6 +16,7 @@ from resserve.v1 import classifier_pb2 as pb
 from resserve.v1 import classifier_pb2_grpc as pb_grpc
 from tests.e2e.conftest import Callers
 from tests.e2e.hazards import TERRIBLE, answer, picture, write_version
+from tests.e2e.test_callers import hold
 from tests.e2e.test_faults import restored
 from tests.e2e.test_poison import x86
 from tests.serving import CHANNEL, Golden, Server, code_of, wait_until
@@ -165,3 +166,16 @@ def classify(channel: grpc.Channel, image: bytes) -> list[float]:
     """The logits of one image over a connection of one's own."""
     request = pb.ClassifyRequest(images=[image], logits=True)
     return list(pb_grpc.ClassifierStub(channel).Classify(request, timeout=120).results[0].logits)
+
+
+def test_a_frontend_that_cannot_start_is_tried_again(serve: Callable[..., Server], repository: Path) -> None:
+    """Connections to the page have taken the first one's descriptors when another has ended."""
+    limited = ["sh", "-c", 'ulimit -n 256; exec "$@"', "sh"]
+    server = serve(repository, "--model", "alpha", under=limited, RESSERVE_FRONTENDS="2")
+    wait_until(lambda: siblings(server), "the other frontend is there")
+    with ExitStack() as held:
+        hold(server.http.removeprefix("http://"), 400, held)
+        wait_until(lambda: psutil.Process(server.pid).num_fds() > 250, "no descriptor is left")
+        siblings(server)[0].kill()
+        wait_until(lambda: server.events("frontend cannot start"), "it is missed")
+    wait_until(lambda: siblings(server), "it is replaced")

@@ -8,7 +8,8 @@ import pytest
 
 from service import images, link
 from service.errors import InvalidRequestError, LostError, ServiceError
-from tests.service.dispatching import gone, number_of, on_a_loop, picture, play, settle
+from service.image_job import Answer
+from tests.service.dispatching import Play, gone, number_of, on_a_loop, picture, play, settle
 
 
 @on_a_loop
@@ -82,15 +83,22 @@ async def test_copies_of_poison_end_no_more_workers() -> None:
         assert it.dispatcher.in_service == 0
 
 
+async def suspected(it: Play, *, waits: bool) -> asyncio.Task[Answer]:
+    """The worker has ended while it ran picture 7, whose caller still waits or has given up."""
+    it.connect()
+    call = it.call(7)
+    it.start(*(await it.until_handed_over(1)))
+    if not waits:
+        await gone(call)
+    it.dispatcher.disconnect()
+    return call
+
+
 @on_a_loop
 async def test_callers_that_give_up_do_not_save_poison() -> None:
     """Nobody waited for the second run of an image, nor for its end: when it comes again it is a suspect still."""
     async with play() as it:
-        it.connect()
-        call = it.call(7)
-        it.start(*(await it.until_handed_over(1)))
-        await gone(call)
-        it.dispatcher.disconnect()
+        await suspected(it, waits=False)
         it.connect()
         bystander = it.call(8)
         call = it.call(7)
@@ -164,12 +172,7 @@ def test_only_a_run_makes_a_suspect_none(last: str) -> None:
     @on_a_loop
     async def test() -> None:
         async with play() as it:
-            it.connect()
-            call = it.call(7)
-            it.start(*(await it.until_handed_over(1)))
-            if last == "failed":
-                await gone(call)
-            it.dispatcher.disconnect()
+            call = await suspected(it, waits=last != "failed")
             if last == "given up":
                 it.dispatcher.fail("reason")
                 it.connect()
