@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from bench.processes import Service, serving
-from bench.stats import Estimate, proportion, quantile
+from bench.host.service import Service, serving
+from bench.load.stats import Estimate, proportion, quantile
 from resserve.cli.figures import count, milliseconds
 from resserve.client import Client
 from resserve.errors import ClassifyError, InvalidInputError, NotFoundError, ResServeError

@@ -4,8 +4,8 @@ import os
 import tempfile
 
 from resserve.runtime import check_onnxruntime
-from service.descriptors import allow_most
-from service.launch import launch
+from service.supervisor.launch import launch
+from service.system.descriptors import allow_most
 
 
 def serve(**flags: object) -> None:
@@ -24,10 +24,10 @@ def serve(**flags: object) -> None:
     first = launch()
     import asyncio
 
-    from service.memory import keep_heap
-    from service.orders import order
-    from service.repository import find
     from service.settings import load_settings
+    from service.supervisor.load_request import order
+    from service.supervisor.versions import find
+    from service.system.memory import keep_heap
 
     keep_heap()
     settings = load_settings(**flags)
@@ -39,8 +39,8 @@ def serve(**flags: object) -> None:
     with tempfile.TemporaryDirectory(prefix="resserve-metrics-") as shared:
         if settings.frontends > 1:
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = shared  # read by prometheus_client when it is imported, below
-        from service import logs
-        from service.lifecycle import Service
+        from service.supervisor.service import Service
+        from service.telemetry import logs
 
         logs.configure(settings.log_level, settings.log_format)
         asyncio.run(Service.run(settings, versions, workers))

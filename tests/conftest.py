@@ -8,7 +8,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from tests.serving import RESSERVE, Golden, Server, golden
+from tests.support.service_process import RESSERVE, Golden, Server, golden
 
 # A slow machine is no failure.
 hypothesis.settings.register_profile("resserve", deadline=None)
@@ -38,7 +38,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository with one model, `digits` (ResNet-20 at 16 px), fitted and measured: its answers are right."""
     from export.export import export_checkpoint
-    from tests.digits import write_checkpoint
+    from tests.support.digits import write_checkpoint
 
     folder = tmp_path_factory.mktemp("digits")
     write_checkpoint(folder / "checkpoint.pt")

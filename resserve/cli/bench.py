@@ -56,9 +56,9 @@ def command(
         raise typer.BadParameter("--objective looks for the rate itself: leave --rate out.")
     if rate is None and processes > concurrency:
         raise typer.BadParameter("--processes cannot be more than --concurrency: each needs a caller.")
-    from bench.capacity import Objective
-    from bench.load import Plan
-    from bench.session import Session, run, write_csv
+    from bench.load.capacity import Objective
+    from bench.load.driver import Plan
+    from bench.run.session import Session, run, write_csv
 
     plan = Plan(
         seconds=warmup + seconds,
@@ -87,6 +87,6 @@ def command(
     if as_json:
         print(json.dumps(report.summary(), indent=2))
     else:
-        from bench.show import print_report
+        from bench.run.tables import print_report
 
         print_report(Console(), report)

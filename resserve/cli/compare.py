@@ -36,10 +36,10 @@ def command(
     """Compare architectures under the same load."""
     if len(set(names)) != len(names):
         raise typer.BadParameter("a model is named twice")
-    from bench.capacity import Objective
-    from bench.compare import Question, compare
-    from bench.report import comparison_table, write_report
-    from bench.versions import Untrained, prepare
+    from bench.compare.report import comparison_table, write_report
+    from bench.compare.rounds import Question, compare
+    from bench.host.models import Untrained, prepare
+    from bench.load.capacity import Objective
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # unwinds, so that no service is left behind
     parsed = Objective.parse(objective)

@@ -9,7 +9,8 @@ import numpy as np
 
 from resserve.v1 import classifier_pb2 as pb
 from resserve.v1 import classifier_pb2_grpc as pb_grpc
-from service import images
+from service.dispatch.job import Answer
+from service.dispatch.model import Model
 from service.errors import (
     ExpiredError,
     InvalidRequestError,
@@ -18,11 +19,10 @@ from service.errors import (
     TooLargeError,
     UnknownModelError,
 )
-from service.image_job import Answer
-from service.metrics import Metrics
-from service.model import Model
-from service.rpc.errors import ran_out, to_message
-from service.rpc.request import MAX_IMAGES
+from service.images import header as image_header
+from service.rpc.parse import MAX_IMAGES
+from service.rpc.status import ran_out, to_message
+from service.telemetry.metrics import Metrics
 
 Context = grpc.aio.ServicerContext[pb.ClassifyRequest, pb.ClassifyResponse]
 
@@ -173,10 +173,10 @@ class Classifier(pb_grpc.ClassifierServicer):
             if model.dispatcher is None or model.state == "FAILED":
                 raise NotReadyError(f"Model {model.name} is not ready: {model.reason}")
             try:
-                header = images.check(data)
-            except images.TooLargeError as error:
+                header = image_header.check(data)
+            except image_header.TooLargeError as error:
                 raise TooLargeError(str(error)) from None
-            except images.ImageError as error:
+            except image_header.ImageError as error:
                 raise InvalidRequestError(str(error)) from None
             pixels = header.width * header.height
             return await model.dispatcher.classify(data, pixels, client=client, deadline=deadline, level=level)

@@ -8,12 +8,12 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from resserve.v1 import classifier_pb2 as pb
-from service.descriptors import for_connections
-from service.metrics import Metrics
-from service.ports import grpc_port_taken
 from service.rpc.classifier import Classifier
-from service.rpc.observed import Observed
-from service.rpc.request import parse
+from service.rpc.interceptor import Observed
+from service.rpc.parse import parse
+from service.system.descriptors import for_connections
+from service.system.sockets import grpc_port_taken
+from service.telemetry.metrics import Metrics
 
 SERVICE = pb.DESCRIPTOR.services_by_name["Classifier"].full_name
 

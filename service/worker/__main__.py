@@ -7,28 +7,28 @@ import sys
 import threading
 from dataclasses import asdict
 
-from service.parent import die_with_parent
+from service.system.child import die_with_parent
 
 die_with_parent()  # also while the rest is imported
 
 from resserve.errors import ResServeError  # noqa: E402
-from service import link  # noqa: E402
-from service.memory import give_back, keep_heap  # noqa: E402
-from service.pace import RunTimes  # noqa: E402
-from service.slots import Slots  # noqa: E402
-from service.worker.lanes import Frontend, Lanes  # noqa: E402
+from service.ipc import messages  # noqa: E402
+from service.ipc.slots import Slots  # noqa: E402
+from service.latency import RunTimes  # noqa: E402
+from service.system.memory import give_back, keep_heap  # noqa: E402
 from service.worker.loading import Loaded, Order, load  # noqa: E402
+from service.worker.scheduler import Frontend, Lanes  # noqa: E402
 
 
 def main() -> None:
     """Load what the frontend orders, say so, and answer until the frontend hangs up."""
     keep_heap()
     channel = socket.socket(fileno=int(sys.argv[1]))
-    packet = channel.recv(link.MAX_PACKET)
+    packet = channel.recv(messages.MAX_PACKET)
     if not packet:
         return
-    first = link.decode(packet)
-    assert isinstance(first, link.Text)
+    first = messages.decode(packet)
+    assert isinstance(first, messages.Text)
     try:
         loaded = load(Order(**first.content["order"]))
     except ResServeError as error:
@@ -44,7 +44,7 @@ def main() -> None:
 
 def _tell(channel: socket.socket, content: dict[str, object]) -> None:
     with contextlib.suppress(OSError):  # nobody listens any more
-        channel.send(link.encode(link.Text(content)))
+        channel.send(messages.encode(messages.Text(content)))
 
 
 def _state(loaded: Loaded) -> dict[str, object]:
@@ -63,23 +63,23 @@ def _listen(channel: socket.socket, lanes: Lanes) -> None:
     frontend = None
     while True:
         try:
-            packet, fds, _, _ = socket.recv_fds(channel, link.MAX_PACKET, 1)
+            packet, fds, _, _ = socket.recv_fds(channel, messages.MAX_PACKET, 1)
         except ConnectionResetError:  # hung up with something unread
             break
         if not packet:
             break
-        match link.decode(packet):
-            case link.Run() as run:
+        match messages.decode(packet):
+            case messages.Run() as run:
                 assert frontend
                 lanes.add(run, frontend)
-            case link.Cancel(job):
+            case messages.Cancel(job):
                 assert frontend
                 lanes.cancel(job, frontend)
-            case link.Ping():
-                channel.send(link.encode(link.Pong(lanes.longest)))
-            case link.Text(content={"slots": dict(shape)}):
+            case messages.Ping():
+                channel.send(messages.encode(messages.Pong(lanes.longest)))
+            case messages.Text(content={"slots": dict(shape)}):
                 frontend = Frontend(channel, Slots(fds[0], **shape))
-            case link.Text(content={"attach": True}):
+            case messages.Text(content={"attach": True}):
                 other = socket.socket(fileno=fds[0])
                 threading.Thread(target=_listen, args=(other, lanes), daemon=True).start()
             case message:

@@ -24,7 +24,7 @@ def stub() -> Iterator[Callable[..., Stub]]:
 
     def start(**options: float) -> Stub:
         flags = [text for name, value in options.items() for text in (f"--{name.replace('_', '-')}", str(value))]
-        command = [sys.executable, str(Path(__file__).parent / "stub_server.py"), *flags]
+        command = [sys.executable, str(Path(__file__).parents[1] / "support" / "stub_server.py"), *flags]
         process = subprocess.Popen(command, stdout=subprocess.PIPE)
         started.append(process)
         assert process.stdout is not None

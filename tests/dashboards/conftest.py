@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.dashboards.watching import Load, Prometheus
-from tests.digits import digit, held_out
-from tests.serving import Server, wait_until
+from tests.support.digits import digit, held_out
+from tests.support.prometheus import Load, Prometheus
+from tests.support.service_process import Server, wait_until
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.dashboards.watching import DASHBOARDS, Prometheus
+from tests.support.prometheus import DASHBOARDS, Prometheus
 
 BOARDS = {path.stem: json.loads(path.read_text()) for path in sorted((DASHBOARDS / "grafana/boards").glob("*.json"))}
 RULES = [

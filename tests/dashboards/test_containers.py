@@ -14,8 +14,8 @@ import psutil
 import pytest
 import yaml
 
-from tests.digits import digit, held_out
-from tests.serving import environment, wait_until
+from tests.support.digits import digit, held_out
+from tests.support.service_process import environment, wait_until
 
 ROOT = Path(__file__).parents[2]
 TOOLS = Path(sys.executable).parent

@@ -21,10 +21,10 @@ import pytest
 from bench import load as load_tool
 from resserve.v1 import classifier_pb2 as pb
 from resserve.v1 import classifier_pb2_grpc as pb_grpc
-from tests.e2e.conftest import Callers
-from tests.e2e.hazards import picture, write_version
-from tests.e2e.uploads import frame
-from tests.serving import CHANNEL, Golden, Server, code_of, wait_until
+from tests.support.callers import Callers
+from tests.support.faulty_models import picture, write_version
+from tests.support.service_process import CHANNEL, Golden, Server, code_of, wait_until
+from tests.support.stalled_upload import frame
 
 Serve = Callable[..., Server]
 Load = Callable[..., Callers]

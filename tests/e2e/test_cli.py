@@ -13,7 +13,7 @@ from PIL import Image
 
 from resserve.client import AsyncClient, Client, Prediction
 from resserve.errors import InvalidInputError, NotFoundError
-from tests.serving import RESSERVE, Golden, Server, environment, refuse
+from tests.support.service_process import RESSERVE, Golden, Server, environment, refuse
 
 
 def resserve(*arguments: object, cwd: Path, **settings: str) -> subprocess.CompletedProcess[str]:

@@ -14,8 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.e2e.conftest import Callers
-from tests.serving import Server, wait_until
+from tests.support.callers import Callers
+from tests.support.service_process import Server, wait_until
 
 Serve = Callable[..., Server]
 Load = Callable[..., Callers]

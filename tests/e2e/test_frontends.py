@@ -14,12 +14,12 @@ import pytest
 
 from resserve.v1 import classifier_pb2 as pb
 from resserve.v1 import classifier_pb2_grpc as pb_grpc
-from tests.e2e.conftest import Callers
-from tests.e2e.hazards import TERRIBLE, answer, picture, write_version
 from tests.e2e.test_callers import hold
 from tests.e2e.test_faults import restored
 from tests.e2e.test_poison import x86
-from tests.serving import CHANNEL, Golden, Server, code_of, wait_until
+from tests.support.callers import Callers
+from tests.support.faulty_models import TERRIBLE, answer, picture, write_version
+from tests.support.service_process import CHANNEL, Golden, Server, code_of, wait_until
 
 Load = Callable[..., Callers]
 
@@ -37,7 +37,7 @@ def siblings(server: Server) -> list[psutil.Process]:
     found = []
     for process in server.everyone():
         with suppress(psutil.NoSuchProcess):
-            if "service.sibling" in process.cmdline() and process.net_connections("tcp"):
+            if "service.frontend" in process.cmdline() and process.net_connections("tcp"):
                 found.append(process)
     return found
 

@@ -17,9 +17,9 @@ import psutil
 import pytest
 
 from resserve.v1 import classifier_pb2 as pb
-from tests.e2e.conftest import Callers
-from tests.e2e.uploads import StalledUpload
-from tests.serving import Golden, Server, code_of, wait_until
+from tests.support.callers import Callers
+from tests.support.service_process import Golden, Server, code_of, wait_until
+from tests.support.stalled_upload import StalledUpload
 
 Serve = Callable[..., Server]
 Load = Callable[..., Callers]

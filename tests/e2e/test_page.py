@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from resserve.client import Client
-from tests.digits import digit, held_out
-from tests.e2e.browser import CHROMEDRIVER, CHROMIUM, Browser
-from tests.serving import RESSERVE, Server
+from tests.support.browser import CHROMEDRIVER, CHROMIUM, Browser
+from tests.support.digits import digit, held_out
+from tests.support.service_process import RESSERVE, Server
 
 pytestmark = pytest.mark.skipif(
     not (CHROMIUM and CHROMEDRIVER), reason="needs Debian's chromium and chromium-driver, which are not installed"

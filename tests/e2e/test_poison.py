@@ -11,8 +11,8 @@ from threading import Event
 import pytest
 
 from resserve.v1 import classifier_pb2 as pb
-from tests.e2e.hazards import CALM, TERRIBLE, answer, picture, write_version
-from tests.serving import Server, code_of, wait_until
+from tests.support.faulty_models import CALM, TERRIBLE, answer, picture, write_version
+from tests.support.service_process import Server, code_of, wait_until
 
 Serve = Callable[..., Server]
 x86 = pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="integer overflow traps on x86 only")

@@ -12,9 +12,9 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from tests.e2e.conftest import Callers
 from tests.e2e.test_callers import bombard
-from tests.serving import Golden, Server, wait_until
+from tests.support.callers import Callers
+from tests.support.service_process import Golden, Server, wait_until
 
 MINUTES = float(os.environ.get("RESSERVE_SOAK_MINUTES", "30"))
 _PHASE = 10.0  # seconds of one load

@@ -16,8 +16,8 @@ from export.replay import BATCHES, open_session, replay, run
 from models import CATALOGUE, load_checkpoint, save_checkpoint
 from resserve.errors import ResServeError
 from resserve.manifest import Certificate, InputSpec, read_manifest, sha256_file
-from tests.digits import digit, write_checkpoint
-from tests.digits import scans as digits
+from tests.support.digits import digit, write_checkpoint
+from tests.support.digits import scans as digits
 
 
 class Tiny(nn.Sequential):

@@ -14,7 +14,7 @@ from export.repository import check_name, new_version, publish
 from export.verify import verify
 from resserve.errors import ResServeError
 from resserve.manifest import read_manifest
-from tests.serving import RESSERVE, wait_until
+from tests.support.service_process import RESSERVE, wait_until
 
 EXPORT = [str(RESSERVE), "export", "resnet20", "--untrained", "--size", "32", "--classes", "10", "--name", "net"]
 

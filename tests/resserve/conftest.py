@@ -10,7 +10,7 @@ import pytest
 
 from resserve.client import AsyncClient, Client, ModelStatus
 from resserve.v1.classifier_pb2_grpc import ClassifierServicer, add_ClassifierServicer_to_server
-from tests.resserve.colours import MIB, ColourService
+from tests.support.colour_service import MIB, ColourService
 
 
 @pytest.fixture

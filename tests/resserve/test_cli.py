@@ -15,7 +15,7 @@ from PIL import Image
 
 from resserve.cli import VERBS, main
 from resserve.manifest import Certificate, InputSpec, Manifest, write_manifest
-from tests.resserve.colours import ColourService
+from tests.support.colour_service import ColourService
 
 Run = Callable[..., tuple[int, str, str]]
 

@@ -22,7 +22,7 @@ from resserve.errors import (
     RejectedError,
     UnavailableError,
 )
-from tests.resserve.colours import BLUE, GREEN, MIB, RED, ColourService, busy, names, png
+from tests.support.colour_service import BLUE, GREEN, MIB, RED, ColourService, busy, names, png
 
 Connect = Callable[..., Any]
 

@@ -14,7 +14,7 @@ from resserve.errors import (
     NotFoundError,
     UnavailableError,
 )
-from tests.resserve.colours import BLUE, GREEN, RED, ColourService, names
+from tests.support.colour_service import BLUE, GREEN, RED, ColourService, names
 
 
 def test_a_stream_that_is_unavailable_is_tried_again(client: Any, service: ColourService) -> None:

@@ -1,0 +1,182 @@
+"""Encoded images to pixels: header checked first, decoded, oriented, resized and cropped into a given array.
+
+The pixels are those that training validates on: EXIF orientation, RGB, the shorter side to `resize` with Pillow's
+antialiased filter, the centre crop (torchvision's `Resize` and `CenterCrop`). Only the part of the image that the crop
+needs is resized; docs/images.md has what that changes and what it saves.
+"""
+
+import io
+import math
+import warnings
+from typing import Literal, NamedTuple
+
+import numpy as np
+import PIL
+import simplejpeg
+from numpy.typing import NDArray
+from PIL import Image, JpegImagePlugin
+from PIL.Image import Resampling, Transpose
+
+from service.images.header import (
+    FORMATS,
+    MAX_BYTES,
+    MAX_PIXELS,
+    Header,
+    ImageError,
+    TooLargeError,
+    check,
+    check_exif,
+    judged,
+    may_be_turned,
+)
+
+__all__ = ["MAX_BYTES", "MAX_PIXELS", "Header", "ImageError", "TooLargeError", "check", "decode"]
+
+# Pillow warns once for every odd tag of a file: lines on stderr that a caller could write by the thousand.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+
+_Pixels = Image.Image | NDArray[np.uint8]
+
+_ORIENTATION = 0x0112
+_UPRIGHT = {
+    2: Transpose.FLIP_LEFT_RIGHT,
+    3: Transpose.ROTATE_180,
+    4: Transpose.FLIP_TOP_BOTTOM,
+    5: Transpose.TRANSPOSE,
+    6: Transpose.ROTATE_270,
+    7: Transpose.TRANSVERSE,
+    8: Transpose.ROTATE_90,
+}
+_FILTERS = {"bilinear": (Resampling.BILINEAR, 1.0), "bicubic": (Resampling.BICUBIC, 2.0)}
+"""Pillow's filter and its radius in pixels of the coarser grid."""
+_PILLOW_13 = int(PIL.__version__.partition(".")[0]) >= 13
+"""From 13 on, Pillow resizes the height first where it shrinks by more than twice what the width does (its #9549)."""
+
+
+def decode(
+    data: bytes,
+    out: NDArray[np.uint8],
+    *,
+    resize: int,
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear",
+    max_bytes: int = MAX_BYTES,
+    max_pixels: int = MAX_PIXELS,
+) -> None:
+    """Decode, orient, convert to RGB, resize the shorter side to `resize`, crop the centre, and write it to `out`.
+
+    Safe to call from several threads at once; decoding and resizing release the GIL. Where the resized image is smaller
+    than `out`, it lies in the middle of black, as torchvision's `CenterCrop` has it.
+
+    Args:
+        data: an encoded image; `check` is part of the call.
+        out: uint8 [height, width, 3], any strides; its shape is the crop.
+        resize: pixels of the shorter side before the crop.
+        interpolation: Pillow's filter, antialiased.
+        max_bytes: as in `check`.
+        max_pixels: as in `check`.
+
+    Raises:
+        ImageError: what `check` refuses, and data that is corrupt or truncated; `out` is then undefined.
+    """
+    header = check(data, max_bytes=max_bytes, max_pixels=max_pixels)
+    with judged(header.format):
+        _fit(_load(data, header, max_pixels), out, resize, interpolation)
+
+
+def _load(data: bytes, header: Header, max_pixels: int) -> _Pixels:
+    """The pixels the right way up, in whatever mode; an array is RGB."""
+    if header.format == "JPEG":
+        pixels = _load_jpeg(data)
+        if pixels is not None:
+            return pixels
+    image = FORMATS[header.format].open(io.BytesIO(data))
+    if image.width * image.height > max_pixels:
+        # A GIF's frame may be larger than its screen.
+        raise TooLargeError(f"The image has {image.width} x {image.height} pixels; only {max_pixels:,} are accepted.")
+    image.load()
+    return _upright(image, image)
+
+
+def _load_jpeg(data: bytes) -> _Pixels | None:
+    """RGB without Pillow's copies; None for what is Pillow's to judge: CMYK, and data that is not all in order."""
+    try:
+        *_, colorspace, _ = simplejpeg.decode_jpeg_header(data)
+        if colorspace in ("CMYK", "YCCK"):
+            return None
+        pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, "RGB")
+    except ValueError:
+        return None
+    if not may_be_turned(data):
+        return pixels
+    return _upright(Image.fromarray(pixels), JpegImagePlugin.JpegImageFile(io.BytesIO(data)))
+
+
+def _upright(image: Image.Image, described: Image.Image) -> Image.Image:
+    """Turn by the other's EXIF orientation (or XMP's, as Pillow reads it where EXIF has none)."""
+    info = described.info
+    check_exif(len(info.get("exif", b"")) + len(info.get("Raw profile type exif", "")) // 2)
+    method = _UPRIGHT.get(described.getexif().get(_ORIENTATION, 1))
+    return image if method is None else image.transpose(method)
+
+
+class _Axis(NamedTuple):
+    """One side of resize and crop, in pixels."""
+
+    start: int
+    """The source from `start` to `stop` is needed: the crop's part of it and the filter's reach."""
+    stop: int
+    begin: float
+    """What becomes the crop, counted from `start`."""
+    end: float
+    place: slice
+    """Where it lies in the output."""
+    length: int
+
+
+def _axis(source: int, resized: int, crop: int, radius: float) -> _Axis:
+    length = min(resized, crop)
+    first = round((resized - length) / 2)
+    offset = (crop - length) // 2
+    scale = source / resized
+    begin, end = first * scale, min((first + length) * scale, source)
+    reach = 0.0 if source == resized else radius * max(scale, 1.0) + 1
+    start, stop = max(0, math.floor(begin - reach)), min(source, math.ceil(end + reach))
+    return _Axis(start, stop, begin - start, end - start, slice(offset, offset + length), length)
+
+
+def _fit(pixels: _Pixels, out: NDArray[np.uint8], resize: int, interpolation: str) -> None:
+    """Resize and crop as torchvision's `Resize(resize)` and `CenterCrop(out.shape[:2])`, but only what the crop shows.
+
+    Pillow resizes one axis after the other and rounds in between, so the order is part of the result.
+    """
+    resample, radius = _FILTERS[interpolation]
+    height, width = (pixels.height, pixels.width) if isinstance(pixels, Image.Image) else pixels.shape[:2]
+    short = min(height, width)
+    rows, columns = (resize if side == short else int(resize * side / short) for side in (height, width))
+    y, x = _axis(height, rows, out.shape[0], radius), _axis(width, columns, out.shape[1], radius)
+    part = _cut(pixels, x, y)
+    vertical_first = _PILLOW_13 and rows < height and height - rows > 2 * (width - columns)
+    for axis in (y, x) if vertical_first else (x, y):
+        if axis is x:
+            part = part.resize((x.length, part.height), resample, (x.begin, 0, x.end, part.height))
+        else:
+            part = part.resize((part.width, y.length), resample, (0, y.begin, part.width, y.end))
+    if part.size != (out.shape[1], out.shape[0]):
+        out[...] = 0
+    out[y.place, x.place] = np.asarray(part)
+
+
+def _cut(pixels: _Pixels, x: _Axis, y: _Axis) -> Image.Image:
+    if isinstance(pixels, Image.Image):
+        return _to_rgb(pixels.crop((x.start, y.start, x.stop, y.stop)))
+    return Image.fromarray(pixels[y.start : y.stop, x.start : x.stop])
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """RGB as Pillow's `convert` has it (alpha dropped), but 16-bit grey by its high byte instead of clipped at 255."""
+    if image.mode.startswith("I;16"):
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    elif image.mode in ("I", "F"):
+        raise ImageError("The image has 32-bit pixels, whose white is undefined; send 8 or 16 bits per channel.")
+    image.info.pop("transparency", None)
+    return image if image.mode == "RGB" else image.convert("RGB")

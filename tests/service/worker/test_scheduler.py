@@ -1,0 +1,182 @@
+"""The lanes of a worker with a model that the test holds back: what runs beside what."""
+
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from threading import Event, Semaphore
+
+import numpy as np
+import pytest
+
+from service.ipc import messages
+from service.ipc.slots import Slots
+from service.latency import RunTimes
+from service.worker.plan import Plan
+from service.worker.scheduler import Frontend, Lanes
+from tests.support.service_process import wait_until
+
+FOR_EVER = 1e12
+
+
+class HeldBack:
+    """An engine whose runs end when the test lets one end: logits are the first pixel."""
+
+    def __init__(self, lanes: int = 2, max_batch: int = 1) -> None:
+        self.plan = Plan(lanes, max_batch, alone_threads=0)
+        self.let = Semaphore(0)
+
+    def is_new(self, count: int) -> bool:
+        return False
+
+    def run(self, images: np.ndarray, alone: bool) -> np.ndarray:
+        self.let.acquire()
+        return np.repeat(images[:, 0, 0, :1], 2, axis=1).astype(np.float32)
+
+
+class Caller:
+    """A frontend: pictures in, answers out."""
+
+    def __init__(self, lanes: Lanes) -> None:
+        self.mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.mine.settimeout(30)
+        self.slots = Slots.create(16, 4, 4, 2)
+        self.end = Frontend(theirs, self.slots)
+        self.lanes = lanes
+
+    def send(self, slot: int, *, suspect: bool = False, until: float = FOR_EVER) -> None:
+        """One picture of the slot's number, whose job has the same."""
+        self.slots.images[slot] = slot
+        self.slots.started[slot] = False
+        self.lanes.add(messages.Run(slot, slot, 0.0, until, alone=False, suspect=suspect), self.end)
+
+    def started(self) -> list[int]:
+        """The slots that a lane has begun to run."""
+        return np.flatnonzero(self.slots.started).tolist()
+
+    def close(self) -> None:
+        self.mine.close()
+        self.end.channel.close()
+
+    def hear(self) -> messages.Message:
+        return messages.decode(self.mine.recv(messages.MAX_PACKET))
+
+
+@pytest.fixture
+def engine() -> Iterator[HeldBack]:
+    engine = HeldBack()
+    yield engine
+    engine.let.release(100)
+
+
+Call = Callable[[Lanes], Caller]
+
+
+@pytest.fixture
+def call() -> Iterator[Call]:
+    """Makes frontends."""
+    with ExitStack() as stack:
+
+        def make(lanes: Lanes) -> Caller:
+            caller = Caller(lanes)
+            stack.callback(caller.close)
+            return caller
+
+        yield make
+
+
+@pytest.fixture
+def first(engine: HeldBack, call: Call) -> Caller:
+    return call(Lanes(engine, RunTimes({1: 0.01}, 0.01), answered=lambda: None))
+
+
+def test_a_suspect_runs_while_nothing_else_does(engine: HeldBack, first: Caller, call: Call) -> None:
+    """It waits until the lanes are free, whoever came before it waits for it, and the other frontend's jobs do too."""
+    other = call(first.lanes)
+    first.send(0)
+    wait_until(lambda: first.started() == [0], "a lane is busy")
+    first.send(1, suspect=True)
+    other.send(2)
+    other.send(3, suspect=True)
+    assert first.started() == [0] and other.started() == []
+    engine.let.release()
+    wait_until(lambda: first.started() == [0, 1], "the suspect of the first runs")
+    assert other.started() == []
+    engine.let.release()
+    wait_until(lambda: other.started() == [3], "then that of the other")
+    engine.let.release()
+    wait_until(lambda: other.started() == [2, 3], "then what is above suspicion")
+    engine.let.release()
+
+    assert [first.hear().job for _ in range(2)] == [0, 1] and [other.hear().job for _ in range(2)] == [3, 2]
+    assert (first.slots.logits[:2] == [[0, 0], [1, 1]]).all() and (other.slots.logits[2:4] == [[2, 2], [3, 3]]).all()
+
+
+def test_nothing_starts_beside_a_suspect(engine: HeldBack, first: Caller) -> None:
+    """A lane is free, but what comes while a suspect runs waits for its end."""
+    first.send(0, suspect=True)
+    wait_until(lambda: first.started() == [0], "the suspect runs")
+    first.send(1)
+    time.sleep(0.2)
+    assert first.started() == [0]
+    engine.let.release()
+    wait_until(lambda: first.started() == [0, 1], "then the other")
+    engine.let.release()
+
+    assert [first.hear().job for _ in range(2)] == [0, 1]
+
+
+def test_a_lane_that_hangs_is_seen_while_the_other_answers(engine: HeldBack, first: Caller) -> None:
+    """The longest run is the one that does not end, however many others do; 0 when nothing runs."""
+    assert first.lanes.longest == 0
+    first.send(0)
+    first.send(1)
+    wait_until(lambda: first.started() == [0, 1], "both lanes run")
+    before = first.lanes.longest
+    for slot in range(2, 6):
+        engine.let.release()
+        first.hear()
+        first.send(slot)
+        wait_until(lambda slot=slot: slot in first.started(), "the next one runs")
+    assert first.lanes.longest > before > 0
+    engine.let.release(2)
+    first.hear()
+    first.hear()
+    wait_until(lambda: first.lanes.longest == 0, "nothing runs")
+
+
+def test_the_first_answer_is_told_once(engine: HeldBack, call: Call) -> None:
+    """Before it is sent, so that whoever counts failures knows of it; not for what was dropped."""
+    told = Event()
+    calls = []
+    caller = call(Lanes(engine, RunTimes({1: 0.01}, 0.01), answered=lambda: (calls.append(1), told.set())))
+    caller.send(0, until=0.0)
+    assert isinstance(caller.hear(), messages.Dropped) and not told.is_set()
+    engine.let.release(2)
+    for slot in (1, 2):
+        caller.send(slot)
+        assert isinstance(caller.hear(), messages.Done) and told.is_set()
+
+    assert calls == [1]
+
+
+def test_a_batch_is_late_for_none_of_its_images(call: Call) -> None:
+    """Seven wait while both lanes are busy: as many are taken as can all end in time, and without what is lost."""
+    engine = HeldBack(max_batch=4)
+    caller = call(Lanes(engine, RunTimes({1: 1.0, 4: 4.0}, 1.0), answered=lambda: None))
+    caller.send(0)
+    caller.send(1)
+    wait_until(lambda: caller.started() == [0, 1], "the lanes are busy")
+    now = time.monotonic()
+    for slot, within in enumerate([60.0, 1.8, 60.0, 0.4, 60.0, 60.0, 60.0], start=2):
+        caller.send(slot, until=now + within)
+    engine.let.release()
+    wait_until(lambda: caller.started() == [0, 1, 2, 3], "the lane that is free takes two")
+    engine.let.release()
+    wait_until(lambda: caller.started() == [0, 1, 2, 3, 4, 6, 7, 8], "then one takes the rest")
+    engine.let.release(2)
+    heard = [caller.hear() for _ in range(9)]
+
+    batches = {message.job: message.batch for message in heard if isinstance(message, messages.Done)}
+    assert batches == {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 6: 4, 7: 4, 8: 4}
+    assert [message.job for message in heard if isinstance(message, messages.Dropped)] == [5]
