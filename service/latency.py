@@ -14,21 +14,21 @@ _LEARNING_RATE = 0.3
 
 
 @dataclass(slots=True)
-class RunTimes:
+class RunTimeModel:
     """What one run of the model takes.
 
     Attributes:
         runs: batch size to seconds, of the lanes.
-        alone: seconds of a run that has the device to itself.
+        solo: seconds of a run that has the device to itself.
     """
 
     runs: dict[int, float]
-    alone: float
+    solo: float
 
-    def observe_run(self, batch: int, seconds: float, alone: bool) -> None:
+    def observe_run(self, batch: int, seconds: float, solo: bool) -> None:
         """Learn from one run."""
-        if alone:
-            self.alone += _LEARNING_RATE * (seconds - self.alone)
+        if solo:
+            self.solo += _LEARNING_RATE * (seconds - self.solo)
             return
         known = self.runs.get(batch, seconds)
         learned = known + _LEARNING_RATE * (seconds - known)
@@ -57,7 +57,7 @@ class RunTimes:
 
 
 @dataclass(slots=True)
-class Pace(RunTimes):
+class LatencyModel(RunTimeModel):
     """What a request takes.
 
     Attributes:
@@ -82,12 +82,12 @@ class Pace(RunTimes):
         return max(self.run(self.max_batch) / (self.max_batch * self.lanes), self.decode / self.decoders)
 
     @property
-    def service(self) -> float:
+    def service_time(self) -> float:
         """Predicted seconds from the start of decoding to the end of the run, with no wait between."""
-        return self.decode + min(self.alone, self.run(1))
+        return self.decode + min(self.solo, self.run(1))
 
     @property
-    def service_when_busy(self) -> float:
+    def busy_service_time(self) -> float:
         """The same on a lane among busy ones; a batch is as small as the deadlines in it need, down to one image."""
         return self.decode + self.run(1)
 

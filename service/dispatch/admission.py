@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from service.latency import Pace
+from service.latency import LatencyModel
 
 Order = Literal["deadline", "arrival"]
 Reason = Literal["deadline", "memory"]
@@ -22,7 +22,7 @@ Reason = Literal["deadline", "memory"]
 PRIORITY_SECONDS = 1.0
 
 # Jobs taken that count as a client's load: who has just been served a lot is not to push aside who waits.
-_REMEMBERED = 256
+_RECENT_JOBS = 256
 
 
 @dataclass(eq=False, slots=True, kw_only=True)
@@ -81,7 +81,7 @@ class RefusedError(Exception):
         self.wait = wait
 
 
-_order = attrgetter("key", "number")
+_sort_key = attrgetter("key", "number")
 
 
 @dataclass(slots=True)
@@ -100,7 +100,7 @@ class Queue:
     def __iter__(self) -> Iterator[Job]:
         return iter(self._jobs)
 
-    def admit(self, job: Job, now: float, pace: Pace, in_service: int) -> list[Job]:
+    def admit(self, job: Job, now: float, latency: LatencyModel, in_service: int) -> list[Job]:
         """Let the job wait, if it can then be answered in time and makes no other job late.
 
         A client that has had and asks for less than another takes the place of that one's last job, so that nobody can
@@ -109,7 +109,7 @@ class Queue:
         Args:
             job: with the policy's key and latest start.
             now: the time.
-            pace: the predictions.
+            latency: the predictions.
             in_service: images between decoding and the end of their run.
 
         Returns:
@@ -120,12 +120,12 @@ class Queue:
         """
         line, load, held = self._jobs, self._load, self._bytes + job.size
         out: list[Job] = []
-        while blocked := self._blocked_by(job, line, held, now, pace, in_service):
+        while blocked := self._blocked_by(job, line, held, now, latency, in_service):
             reason, movable = blocked
             victim = _heaviest(line, movable, load, than=job.client)
             if victim is None:
-                place = bisect_right(self._jobs, _order(job), key=_order)
-                raise RefusedError(reason, pace.wait(in_service + place))
+                place = bisect_right(self._jobs, _sort_key(job), key=_sort_key)
+                raise RefusedError(reason, latency.wait(in_service + place))
             if not out:
                 line, load = list(line), load.copy()  # nothing is changed before all is decided
             line.remove(victim)
@@ -134,25 +134,25 @@ class Queue:
             out.append(victim)
         for victim in out:
             self._remove(victim)
-        insort(self._jobs, job, key=_order)
+        insort(self._jobs, job, key=_sort_key)
         self._load[job.client] += 1
         self._bytes += job.size
         return out
 
     def _blocked_by(
-        self, job: Job, line: list[Job], held: int, now: float, pace: Pace, in_service: int
+        self, job: Job, line: list[Job], held: int, now: float, latency: LatencyModel, in_service: int
     ) -> tuple[Reason, int] | None:
         """Why `job` cannot be admitted, and how many at the head of the line one of which would have to go first."""
-        place = bisect_right(line, _order(job), key=_order)
+        place = bisect_right(line, _sort_key(job), key=_sort_key)
         # Only an idle device takes the job however long it is predicted to take, to learn whether that still holds:
         # otherwise one slow spell would refuse everything for ever.
-        if (in_service or line) and not _fits(job, now, pace.wait(in_service + place), pace):
-            return "deadline", place if now + pace.service <= job.deadline else 0
-        if place < len(line) and (late := _made_late(line[place:], now, pace, in_service + place)) is not None:
+        if (in_service or line) and not _fits(job, now, latency.wait(in_service + place), latency):
+            return "deadline", place if now + latency.service_time <= job.deadline else 0
+        if place < len(line) and (late := _made_late(line[place:], now, latency, in_service + place)) is not None:
             return "deadline", place + late + 1
         return ("memory", len(line)) if held > self.policy.max_bytes else None
 
-    def pop(self, now: float, pace: Pace, *, idle: bool) -> tuple[Job | None, list[Job]]:
+    def pop(self, now: float, latency: LatencyModel, *, idle: bool) -> tuple[Job | None, list[Job]]:
         """Take the next job that can still end in time, and those before it that cannot.
 
         An idle device takes what has not expired, however slow it is predicted to be.
@@ -161,10 +161,10 @@ class Queue:
         while self._jobs:
             job = self._jobs[0]
             self._remove(job)
-            if now < job.deadline and (idle or now + pace.service <= job.deadline):
+            if now < job.deadline and (idle or now + latency.service_time <= job.deadline):
                 self._load[job.client] += 1
                 self._taken.append(job.client)
-                if len(self._taken) > _REMEMBERED:
+                if len(self._taken) > _RECENT_JOBS:
                     self._lighten(self._taken.popleft())
                 return job, late
             late.append(job)
@@ -173,7 +173,7 @@ class Queue:
     def discard(self, job: Job) -> None:
         """Forget a job that nobody wants any more; one that is not waiting is only marked."""
         job.cancelled = True
-        place = bisect_right(self._jobs, _order(job), key=_order) - 1
+        place = bisect_right(self._jobs, _sort_key(job), key=_sort_key) - 1
         if place >= 0 and self._jobs[place] is job:
             self._remove(job)
 
@@ -185,7 +185,7 @@ class Queue:
         return jobs
 
     def _remove(self, job: Job) -> None:
-        del self._jobs[bisect_right(self._jobs, _order(job), key=_order) - 1]
+        del self._jobs[bisect_right(self._jobs, _sort_key(job), key=_sort_key) - 1]
         self._bytes -= job.size
         self._lighten(job.client)
 
@@ -195,25 +195,25 @@ class Queue:
             del self._load[client]
 
 
-def _fits(job: Job, now: float, wait: float, pace: Pace) -> bool:
+def _fits(job: Job, now: float, wait: float, latency: LatencyModel) -> bool:
     """Whether a job that starts after `wait` seconds has not waited too long then, and ends in time."""
-    service = pace.service_when_busy if wait else pace.service
+    service = latency.busy_service_time if wait else latency.service_time
     return now + wait <= job.latest_start and now + wait + service <= job.deadline
 
 
-def _made_late(behind: list[Job], now: float, pace: Pace, ahead: int) -> int | None:
+def _made_late(behind: list[Job], now: float, latency: LatencyModel, ahead: int) -> int | None:
     """The first of those behind a newcomer that would be late for it; `ahead` images are before the newcomer.
 
     Thousands may wait, so this is arithmetic on arrays.
     """
     latest = np.fromiter((job.latest_start for job in behind), float, len(behind))
     deadlines = np.fromiter((job.deadline for job in behind), float, len(behind))
-    waits = pace.waits(ahead, len(behind) + 1)
+    waits = latency.waits(ahead, len(behind) + 1)
     before, after = now + waits[:-1], now + waits[1:]
-    services = np.where(waits[1:] > 0, pace.service_when_busy, pace.service)
+    services = np.where(waits[1:] > 0, latency.busy_service_time, latency.service_time)
     fits = (after <= latest) & (after + services <= deadlines)
     # One that has slipped behind its limit, as predictions do, is overtaken only when it is lost anyway.
-    late = ~fits & (before + pace.service <= deadlines)
+    late = ~fits & (before + latency.service_time <= deadlines)
     return int(late.argmax()) if late.any() else None
 
 

@@ -24,7 +24,7 @@ from service.images.header import ImageError
 from service.images.threads import Decoders, attempt
 from service.ipc import messages
 from service.ipc.slots import Slots
-from service.latency import Pace
+from service.latency import LatencyModel
 from service.telemetry.logs import log
 from service.telemetry.metrics import ModelMetrics
 
@@ -75,7 +75,7 @@ class Dispatcher:
         self._running: dict[int, ImageJob] = {}
         self._returned: deque[ImageJob] = deque()
         self._send: Callable[[messages.Message], None] | None = None
-        self._pace: Pace | None = None
+        self._latency: LatencyModel | None = None
         self._credits = 0
         self._numbers = 0
         self.poison = Poison()
@@ -83,12 +83,12 @@ class Dispatcher:
     # The worker's side.
 
     def connect(
-        self, send: Callable[[messages.Message], None], pace: Pace, credits: int, metrics: ModelMetrics
+        self, send: Callable[[messages.Message], None], latency: LatencyModel, credits: int, metrics: ModelMetrics
     ) -> None:
         """A worker is ready. What the last one left goes first."""
         self._send, self._credits, self._metrics = send, min(credits, self._slots.count), metrics
         # A pace that was learned under load is better than one that was measured at load.
-        self._pace = self._pace or pace
+        self._latency = self._latency or latency
         self._advance()
 
     def disconnect(self) -> None:
@@ -105,7 +105,7 @@ class Dispatcher:
 
     def fail(self, reason: str) -> None:
         """No worker will come: everything that waits is told so."""
-        self._send, self._pace = None, None
+        self._send, self._latency = None, None
         waiting = [*self._returned, *self._decoded]
         self._free.extend(job.slot for job in waiting)
         self._returned.clear()
@@ -136,9 +136,9 @@ class Dispatcher:
 
     def stalled(self, seconds: float) -> bool:
         """Whether a run that has been going on for so many seconds hangs, be it that other lanes still answer."""
-        if self._pace is None:
+        if self._latency is None:
             return False
-        return seconds > max(_STALLED_SECONDS, _STALLED_RUNS * self._pace.run(self._pace.max_batch))
+        return seconds > max(_STALLED_SECONDS, _STALLED_RUNS * self._latency.run(self._latency.max_batch))
 
     def refuse(self, digests: Iterable[bytes]) -> None:
         """Another frontend has found the images with these SHA-256 to be poison."""
@@ -161,7 +161,7 @@ class Dispatcher:
         Raises:
             ServiceError: refused, undecodable, expired or lost.
         """
-        if self._pace is None:
+        if self._latency is None:
             raise NotReadyError(f"Model {self._name} is not ready.")
         if data in self.poison:
             raise InvalidRequestError(_POISON)
@@ -177,7 +177,7 @@ class Dispatcher:
             del job
 
     def _admit(self, data: bytes, pixels: int, client: str, deadline: float, level: int) -> ImageJob:
-        assert self._pace is not None
+        assert self._latency is not None
         now = time.monotonic()
         self._numbers += 1
         job = ImageJob(
@@ -193,13 +193,13 @@ class Dispatcher:
             suspect=self.poison.suspects(data),
         )
         try:
-            gave_way = self._queue.admit(job, now, self._pace, self.in_service)
+            gave_way = self._queue.admit(job, now, self._latency, self.in_service)
         except RefusedError as refused:
             if refused.reason == "memory":
                 raise NoRoomError("Too many bytes of images are waiting; try again later.", refused.wait) from None
             raise _overloaded("It cannot be answered in time", refused.wait) from None
         for other in gave_way:
-            fail(other, _overloaded("It gave way to a client with fewer images waiting", self._pace.interval))
+            fail(other, _overloaded("It gave way to a client with fewer images waiting", self._latency.interval))
         return job
 
     def _abandon(self, job: ImageJob) -> None:
@@ -213,10 +213,10 @@ class Dispatcher:
         """Hand over what is decoded, and decode as far ahead as there are credits."""
         self._hand_over()
         now = time.monotonic()
-        while self._pace and self.in_service < self._credits:
-            job, late = self._queue.pop(now, self._pace, idle=self.in_service == 0)
+        while self._latency and self.in_service < self._credits:
+            job, late = self._queue.pop(now, self._latency, idle=self.in_service == 0)
             for other in late:
-                fail(other, _overloaded("It can no longer be answered in time", self._pace.wait(len(self._queue))))
+                fail(other, _overloaded("It can no longer be answered in time", self._latency.wait(len(self._queue))))
             if job is None:
                 break
             assert isinstance(job, ImageJob)
@@ -233,8 +233,8 @@ class Dispatcher:
 
     def _at_once(self, job: ImageJob) -> bool:
         """Whether the image is decoded on the event loop."""
-        alone = self.in_service == 1 and not len(self._queue)
-        return len(job.data) <= _AT_ONCE_BYTES and job.pixels <= (_ALONE_PIXELS if alone else _AT_ONCE_PIXELS)
+        solo = self.in_service == 1 and not len(self._queue)
+        return len(job.data) <= _AT_ONCE_BYTES and job.pixels <= (_ALONE_PIXELS if solo else _AT_ONCE_PIXELS)
 
     def _decode(self, job: ImageJob) -> None:
         spec = self._spec
@@ -248,17 +248,17 @@ class Dispatcher:
 
     def _decoded_with(self, job: ImageJob, error: Exception | None) -> None:
         self._decoding.discard(job)
-        if error or job.cancelled or self._pace is None:
+        if error or job.cancelled or self._latency is None:
             self._free.append(job.slot)
         if isinstance(error, ImageError):
             fail(job, InvalidRequestError(str(error)))
         elif error:
             log.error("decoding failed", model=self._name, error=repr(error))
             fail(job, LostError("The image could not be decoded."))
-        elif self._pace is None:
+        elif self._latency is None:
             fail(job, NotReadyError(f"Model {self._name} is not ready."))
         elif not job.cancelled:
-            self._pace.observe_decode(job.decode_ended - job.decode_started)
+            self._latency.observe_decode(job.decode_ended - job.decode_started)
             self._decoded.append(job)
 
     def _hand_over(self) -> None:
@@ -272,17 +272,17 @@ class Dispatcher:
 
     def _run(self, job: ImageJob) -> None:
         assert self._send
-        alone = not (self._running or self._decoded or self._decoding or len(self._queue))
+        solo = not (self._running or self._decoded or self._decoding or len(self._queue))
         self._running[job.number] = job
         self._slots.started[job.slot] = False
         # In the order in which they were taken: whoever waits beside the device is not overtaken any more.
-        self._send(messages.Run(job.number, job.slot, job.decode_started, job.deadline, alone, job.suspect))
+        self._send(messages.Run(job.number, job.slot, job.decode_started, job.deadline, solo, job.suspect))
 
     def _answer(self, done: messages.Done) -> None:
-        assert self._pace and self._metrics
+        assert self._latency and self._metrics
         job = self._running.pop(done.job, None)
         if done.first:
-            self._pace.observe_run(done.batch, done.ended - done.started, done.alone)
+            self._latency.observe_run(done.batch, done.ended - done.started, done.solo)
             self._metrics.batch.observe(done.batch)
             if done.new_shape:
                 self._metrics.new_shapes.inc()

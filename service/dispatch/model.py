@@ -11,7 +11,7 @@ from service.dispatch.dispatcher import Dispatcher
 from service.images.threads import Decoders
 from service.ipc import messages
 from service.ipc.slots import Slots
-from service.latency import Pace
+from service.latency import LatencyModel
 from service.settings import Settings
 from service.telemetry.logs import log
 from service.telemetry.metrics import MODEL, Metrics, ModelMetrics
@@ -82,7 +82,7 @@ class Model:
         self._served.device, self._served.provider = ready["device"], ready["provider"]
         self._plan = _describe(ready["plan"])
         self.metrics = ModelMetrics(self._all_metrics, self.labels)
-        self.dispatcher.connect(send, _pace(ready, self._decoders.count), ready["credits"], self.metrics)
+        self.dispatcher.connect(send, _latency(ready, self._decoders.count), ready["credits"], self.metrics)
         self.move("READY", "")
 
     def disconnect(self, reason: str) -> None:
@@ -133,19 +133,19 @@ class Model:
 
 
 def _describe(plan: dict[str, Any]) -> str:
-    alone = f", {plan['alone_threads']} threads for a lone image" if plan["alone_threads"] else ""
+    solo = f", {plan['solo_threads']} threads for a lone image" if plan["solo_threads"] else ""
     sizes = "padded batches" if plan["fixed"] else "batches"
-    return f"{plan['lanes']} lanes, {sizes} of up to {plan['max_batch']}{alone}"
+    return f"{plan['lanes']} lanes, {sizes} of up to {plan['max_batch']}{solo}"
 
 
-def _pace(ready: dict[str, Any], decoders: int) -> Pace:
+def _latency(ready: dict[str, Any], decoders: int) -> LatencyModel:
     """As the worker measured it when it loaded."""
     plan, measured = ready["plan"], ready["measured"]
-    return Pace(
+    return LatencyModel(
         lanes=plan["lanes"],
         max_batch=plan["max_batch"],
         runs={int(size): seconds for size, seconds in measured["runs"].items()},
-        alone=measured["alone"],
+        solo=measured["solo"],
         decode=_FIRST_DECODE,
         decoders=decoders,
     )

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable
 
 # As many digests as one packet holds, when a new frontend is told of them all.
-_REMEMBERED = 500
+_MAX_DIGESTS = 500
 
 
 class Poison:
@@ -58,5 +58,5 @@ def _digest(data: bytes) -> bytes:
 
 def _remember(digests: dict[bytes, None], digest: bytes) -> None:
     digests[digest] = None
-    if len(digests) > _REMEMBERED:
+    if len(digests) > _MAX_DIGESTS:
         del digests[next(iter(digests))]

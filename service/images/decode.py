@@ -24,9 +24,9 @@ from service.images.header import (
     Header,
     ImageError,
     TooLargeError,
+    as_image_error,
     check,
     check_exif,
-    judged,
     may_be_turned,
 )
 
@@ -79,7 +79,7 @@ def decode(
         ImageError: what `check` refuses, and data that is corrupt or truncated; `out` is then undefined.
     """
     header = check(data, max_bytes=max_bytes, max_pixels=max_pixels)
-    with judged(header.format):
+    with as_image_error(header.format):
         _fit(_load(data, header, max_pixels), out, resize, interpolation)
 
 

@@ -61,7 +61,7 @@ def check(data: bytes, *, max_bytes: int = MAX_BYTES, max_pixels: int = MAX_PIXE
     if len(data) > max_bytes:
         raise TooLargeError(f"The image has {len(data):,} bytes; at most {max_bytes:,} are accepted.")
     name = _identify(data)
-    with judged(name):
+    with as_image_error(name):
         width, height = FORMATS[name].size(data)
     if width < 1 or height < 1:
         raise ImageError(f"The {name} image says that it has {width} x {height} pixels.")
@@ -71,7 +71,7 @@ def check(data: bytes, *, max_bytes: int = MAX_BYTES, max_pixels: int = MAX_PIXE
 
 
 @contextmanager
-def judged(name: str) -> Iterator[None]:
+def as_image_error(name: str) -> Iterator[None]:
     """Turn whatever a decoder raises into ImageError: Pillow's plugins raise a dozen kinds on hostile bytes."""
     try:
         yield

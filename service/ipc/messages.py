@@ -23,7 +23,7 @@ class Run:
     slot: int
     key: float
     deadline: float
-    alone: bool  # nothing else is decoding or waiting: the whole device may serve this one
+    solo: bool  # nothing else is decoding or waiting: the whole device may serve this one
     suspect: bool  # a worker died on it: it goes first, and nothing else runs meanwhile
 
 
@@ -64,7 +64,7 @@ class Done:
     started: float
     ended: float
     first: bool  # of its batch: who counts runs counts these
-    alone: bool  # it ran on the session that has all threads
+    solo: bool  # it ran on the session that has all threads
     new_shape: bool  # the device had not run this size of batch before
 
 

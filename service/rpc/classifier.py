@@ -31,7 +31,7 @@ _LEVELS = {pb.PRIORITY_UNSPECIFIED: 0, pb.PRIORITY_LOW: -1, pb.PRIORITY_NORMAL: 
 # Requests of one stream that are answered at the same time; the next is read when one is done.
 _STREAM_WINDOW = 256
 # A status message has to fit into a header of 16 kB, and the caller knows what it sent.
-_SHOWN = 100
+_MAX_NAME_CHARS = 100
 
 
 class Classifier(pb_grpc.ClassifierServicer):
@@ -131,7 +131,7 @@ class Classifier(pb_grpc.ClassifierServicer):
                 raise InvalidRequestError(f"Several models are served; name one of: {names}.")
             model = self._models.get(request.model) if request.model else next(iter(self._models.values()))
             if model is None:
-                raise UnknownModelError(f"There is no model {request.model[:_SHOWN]!r}; there is: {names}.")
+                raise UnknownModelError(f"There is no model {request.model[:_MAX_NAME_CHARS]!r}; there is: {names}.")
             number = model.version.number
             if request.version not in (0, number):
                 raise UnknownModelError(f"Model {model.name} is served in version {number}, not {request.version}.")

@@ -14,8 +14,8 @@ from service.telemetry.metrics import Metrics
 Context = grpc.aio.ServicerContext[Any, Any]
 
 # What freed messages may leave in the heap before it is given back.
-_KEPT = 256 * 2**20
-_LITTLE = 2**20
+_MAX_KEPT_BYTES = 256 * 2**20
+_MIN_FREED_BYTES = 2**20
 # Seconds between looks. A photo arrives in less.
 _INTERVAL = 0.1
 
@@ -55,10 +55,10 @@ class Intake:
         while True:
             await asyncio.sleep(_INTERVAL)
             held, quiet = resident(), not self._arriving
-            if held > min(LIMIT, (self._base if quiet else given_back) + _KEPT):
+            if held > min(LIMIT, (self._base if quiet else given_back) + _MAX_KEPT_BYTES):
                 give_back()
                 given_back = resident()
-                if quiet and held - given_back < _LITTLE:  # what is held is in use
+                if quiet and held - given_back < _MIN_FREED_BYTES:  # what is held is in use
                     break
                 held = given_back
             elif quiet:

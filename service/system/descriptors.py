@@ -4,7 +4,7 @@ import resource
 
 # For workers and frontends that are started, for their channels, and for the HTTP port.
 _RESERVED = 128
-_MOST = 2**31 - 1
+_MAX_CONNECTIONS = 2**31 - 1
 
 
 def allow_most() -> None:
@@ -16,4 +16,6 @@ def allow_most() -> None:
 def for_connections() -> int:
     """How many connections gRPC may hold: without a free descriptor, no worker that ends could be replaced."""
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return _MOST if limit == resource.RLIM_INFINITY else min(_MOST, max(limit // 2, limit - _RESERVED))
+    if limit == resource.RLIM_INFINITY:
+        return _MAX_CONNECTIONS
+    return min(_MAX_CONNECTIONS, max(limit // 2, limit - _RESERVED))

@@ -14,10 +14,10 @@ die_with_parent()  # also while the rest is imported
 from resserve.errors import ResServeError  # noqa: E402
 from service.ipc import messages  # noqa: E402
 from service.ipc.slots import Slots  # noqa: E402
-from service.latency import RunTimes  # noqa: E402
+from service.latency import RunTimeModel  # noqa: E402
 from service.system.memory import give_back, keep_heap  # noqa: E402
 from service.worker.loading import Loaded, Order, load  # noqa: E402
-from service.worker.scheduler import Frontend, Lanes  # noqa: E402
+from service.worker.scheduler import BatchScheduler, Frontend  # noqa: E402
 
 
 def main() -> None:
@@ -34,8 +34,8 @@ def main() -> None:
     except ResServeError as error:
         _tell(channel, {"refused": str(error)})
         return
-    times = RunTimes(dict(loaded.measured.runs), loaded.measured.alone)
-    lanes = Lanes(loaded.engine, times, answered=lambda: _tell(channel, {"answered": True}))
+    times = RunTimeModel(dict(loaded.measured.runs), loaded.measured.solo)
+    lanes = BatchScheduler(loaded.engine, times, answered=lambda: _tell(channel, {"answered": True}))
     give_back()
     _tell(channel, {"ready": _state(loaded)})
     _listen(channel, lanes)
@@ -58,7 +58,7 @@ def _state(loaded: Loaded) -> dict[str, object]:
     }
 
 
-def _listen(channel: socket.socket, lanes: Lanes) -> None:
+def _listen(channel: socket.socket, lanes: BatchScheduler) -> None:
     """Take a frontend's messages until it hangs up. The first has its slots."""
     frontend = None
     while True:

@@ -21,7 +21,7 @@ from service.worker.plan import Measured, Plan, cores
 
 MODEL = "model.onnx"
 _SEAL = "seal.json"
-_FORMAT = 2  # one higher whenever other things are kept or measured, so that what was kept before is built again
+_FORMAT = 3  # one higher whenever other things are kept or measured, so that what was kept before is built again
 _TEMPORARY = ".tmp-"
 _ABANDONED_SECONDS = 3600
 
@@ -53,10 +53,10 @@ class Cached:
 
     def is_made_from(self, model: Path) -> bool:
         """Whether the original has not been written since; this does not read it."""
-        return self.source is not None and self.source == stamp(model)
+        return self.source is not None and self.source == fingerprint(model)
 
 
-def place(version: Path, model_digest: str, provider: str) -> Path:
+def cache_folder(version: Path, model_digest: str, provider: str) -> Path:
     """The folder for this model, runtime, processor and number of cores."""
     facts = (_FORMAT, model_digest, provider, ort.__version__, platform.machine(), _processor(), cores())
     key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
@@ -79,7 +79,7 @@ def read(folder: Path) -> Cached | None:
 
 
 @contextmanager
-def scratch(folder: Path) -> Iterator[Path | None]:
+def temporary_folder(folder: Path) -> Iterator[Path | None]:
     """A temporary folder beside `folder`, gone afterwards; None where the repository cannot be written."""
     try:
         folder.parent.mkdir(exist_ok=True)
@@ -101,7 +101,7 @@ def _sweep(parent: Path) -> None:
             shutil.rmtree(left, ignore_errors=True)
 
 
-def seal(temporary: Path, folder: Path, source: list[int] | None, plan: Plan, measured: Measured) -> None:
+def write_seal(temporary: Path, folder: Path, source: list[int] | None, plan: Plan, measured: Measured) -> None:
     """Sign what is in `temporary`, made from what had the stamp `source`, and name it, in place of a stale one."""
     content = {
         "files": _digests(temporary),
@@ -135,7 +135,7 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def stamp(path: Path) -> list[int] | None:
+def fingerprint(path: Path) -> list[int] | None:
     """Size, and when content and inode were last changed, which cannot be set back; None where there is no file.
 
     Taken before the digest is checked, so that what is written meanwhile is seen at the next start.

@@ -55,9 +55,9 @@ class Engine:
         self.device = "cuda:0" if provider == CUDA else "cpu"
         self._lanes = _session(model, provider, threads=1, precision=precision, optimised=optimised)
         # The weights of both sessions are one mapped file, so the second costs little memory.
-        self._alone = (
-            _session(model, provider, threads=plan.alone_threads, precision=precision, optimised=optimised)
-            if plan.alone_threads
+        self._solo = (
+            _session(model, provider, threads=plan.solo_threads, precision=precision, optimised=optimised)
+            if plan.solo_threads
             else None
         )
 
@@ -65,7 +65,7 @@ class Engine:
         """Whether the device would meet the shape of this batch for the first time, which costs it a search."""
         return self.plan.fixed and self.plan.padded(count) not in self._buffers
 
-    def run(self, images: NDArray[np.uint8], alone: bool = False) -> NDArray[np.float32]:
+    def run(self, images: NDArray[np.uint8], solo: bool = False) -> NDArray[np.float32]:
         """Logits, float32 [N, classes], of images, uint8 [N, H, W, 3].
 
         Raises:
@@ -73,7 +73,7 @@ class Engine:
         """
         if self.plan.fixed:
             return self._run_padded(images)
-        session = self._alone if alone and self._alone else self._lanes
+        session = self._solo if solo and self._solo else self._lanes
         logits: NDArray[np.float32] = session.run(["logits"], {"images": images})[0]
         return logits
 

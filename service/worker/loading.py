@@ -101,7 +101,7 @@ def _check_digest(path: Path, expected: str) -> None:
 
 
 def _on_cuda(order: Order) -> Loaded:
-    plan = Plan(order.lanes or 2, order.max_batch or GPU_MAX_BATCH, alone_threads=0, fixed=True)
+    plan = Plan(order.lanes or 2, order.max_batch or GPU_MAX_BATCH, solo_threads=0, fixed=True)
     engine = Engine(Path(order.directory) / MODEL, plan, provider=CUDA, precision=order.precision, optimised=False)
     _replay(engine, order)
     # Measuring runs every size of batch, so no caller meets a shape the runtime has not seen.
@@ -109,10 +109,10 @@ def _on_cuda(order: Order) -> Loaded:
 
 
 def _on_cpu(order: Order, pool: ThreadPoolExecutor) -> Loaded:
-    folder = cache.place(Path(order.directory), order.files[MODEL], CPU)
+    folder = cache.cache_folder(Path(order.directory), order.files[MODEL], CPU)
     if (cached := cache.read(folder)) and (loaded := _from_cache(order, pool, cached)):
         return loaded
-    stamp = cache.stamp(Path(order.directory) / MODEL)
+    stamp = cache.fingerprint(Path(order.directory) / MODEL)
     return _while_checking(order, pool, list(order.files), lambda verified: _build(order, folder, stamp, verified))
 
 
@@ -143,32 +143,32 @@ def _from_cache(order: Order, pool: ThreadPoolExecutor, cached: cache.Cached) ->
 def _build(order: Order, folder: Path, stamp: list[int] | None, verified: Callable[[], None]) -> Loaded:
     """Optimise, measure and seal."""
     verified()  # or what was altered would be sealed as if it were the original
-    with cache.scratch(folder) as temporary:
+    with cache.temporary_folder(folder) as temporary:
         model = Path(order.directory) / MODEL
         if temporary:
             optimise(model, CPU, temporary / cache.MODEL)
             model = temporary / cache.MODEL
-        first = Plan(cores(), max_batch=1, alone_threads=cores() if cores() > 1 else 0)
+        first = Plan(cores(), max_batch=1, solo_threads=cores() if cores() > 1 else 0)
         engine = Engine(model, first, provider=CPU, precision=order.precision, optimised=temporary is not None)
         _replay(engine, order)
         measured = measure(engine.run, order.height, order.width, first.lanes, CPU_BATCHES, LONGEST_SECONDS)
-        plan = Plan(first.lanes, measured.best_batch, first.alone_threads)
+        plan = Plan(first.lanes, measured.best_batch, first.solo_threads)
         engine.plan = _as_ordered(plan, order)
         if temporary:
-            cache.seal(temporary, folder, stamp, plan, measured)
+            cache.write_seal(temporary, folder, stamp, plan, measured)
     return Loaded(engine, measured)
 
 
 def _as_ordered(plan: Plan, order: Order) -> Plan:
-    return Plan(order.lanes or plan.lanes, order.max_batch or plan.max_batch, plan.alone_threads, plan.fixed)
+    return Plan(order.lanes or plan.lanes, order.max_batch or plan.max_batch, plan.solo_threads, plan.fixed)
 
 
 def _replay(engine: Engine, order: Order, images: int | None = None) -> None:
     """Hold every session's answers on the golden images, or the first few of them, against PyTorch's."""
     with np.load(Path(order.directory) / "golden.npz") as golden:
         pixels, expected = golden["images"][:images], golden["logits"][:images]
-    for alone in (False, True) if engine.plan.alone_threads else (False,):
-        logits = np.concatenate([engine.run(pixels[index : index + 1], alone) for index in range(len(pixels))])
+    for solo in (False, True) if engine.plan.solo_threads else (False,):
+        logits = np.concatenate([engine.run(pixels[index : index + 1], solo) for index in range(len(pixels))])
         hold(
             logits,
             expected,

@@ -20,7 +20,7 @@ GPU_MAX_BATCH = 32
 _HANDOVER_SECONDS = 0.005
 
 # A larger batch has to pay for itself by more than measuring errs, and nobody waits longer than this for one to end.
-_WORTH = 1.01
+_MIN_GAIN = 1.01
 LONGEST_SECONDS = 0.4
 
 # Every first start pays for measuring: a slow network is measured less often.
@@ -32,19 +32,19 @@ Runner = Callable[[NDArray[np.uint8], bool], NDArray[np.float32]]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Lanes run batches side by side; a job that is alone gets a session with `alone_threads` instead.
+    """Lanes run batches side by side; a job that is alone, a solo run, gets a session with `solo_threads` instead.
 
     Attributes:
         lanes: threads that each run one batch at a time.
         max_batch: images in a batch.
-        alone_threads: threads of the session for a job that has the device to itself; 0: there is no such session.
+        solo_threads: threads of the session for a job that has the device to itself; 0: there is no such session.
         fixed: batches are padded to 1, 2, 4, ... or `max_batch`, each run once before the first request, so that no
             caller waits for a shape the runtime has not seen.
     """
 
     lanes: int
     max_batch: int
-    alone_threads: int
+    solo_threads: int
     fixed: bool = False
 
     @property
@@ -72,19 +72,19 @@ class Measured:
     """Run times on this machine, in seconds: by batch size with all lanes busy, and of one image alone."""
 
     runs: dict[int, float]
-    alone: float
+    solo: float
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> "Measured":
         """Read what `dataclasses.asdict` and JSON made of it: keys are text."""
-        return cls({int(size): float(seconds) for size, seconds in content["runs"].items()}, float(content["alone"]))
+        return cls({int(size): float(seconds) for size, seconds in content["runs"].items()}, float(content["solo"]))
 
     @property
     def best_batch(self) -> int:
         """The smallest batch size that is within 1 % of the most images per second, handing over included."""
         costs = {size: (seconds + _HANDOVER_SECONDS) / size for size, seconds in self.runs.items()}
         least = min(costs.values())
-        return min(size for size, cost in costs.items() if cost <= least * _WORTH)
+        return min(size for size, cost in costs.items() if cost <= least * _MIN_GAIN)
 
 
 def cores() -> int:
@@ -108,14 +108,14 @@ def measure(
     pixels = np.random.default_rng(0).integers(0, 256, (max(sizes), height, width, 3), dtype=np.uint8)
     run(pixels[: sizes[0]], False)
     sizes = sizes[:1] + tuple(takewhile(lambda size: _seconds(run, pixels[:size], False) <= longest, sizes[1:]))
-    runs, alone = dict.fromkeys(sizes, math.inf), math.inf
+    runs, solo = dict.fromkeys(sizes, math.inf), math.inf
     started, rounds = time.monotonic(), 0
     while rounds < _LEAST_ROUNDS or (time.monotonic() - started < _SECONDS and rounds < _MOST_ROUNDS):
         for size in sizes:
             runs[size] = min(runs[size], _with_busy_lanes(run, pixels[:size], lanes))
-        alone = min(alone, _seconds(run, pixels[:1], True))
+        solo = min(solo, _seconds(run, pixels[:1], True))
         rounds += 1
-    return Measured(runs, alone)
+    return Measured(runs, solo)
 
 
 def _with_busy_lanes(run: Runner, images: NDArray[np.uint8], lanes: int) -> float:
@@ -135,7 +135,7 @@ def _with_busy_lanes(run: Runner, images: NDArray[np.uint8], lanes: int) -> floa
     return sum(times) / len(times)
 
 
-def _seconds(run: Runner, images: NDArray[np.uint8], alone: bool) -> float:
+def _seconds(run: Runner, images: NDArray[np.uint8], solo: bool) -> float:
     start = time.monotonic()
-    run(images, alone)
+    run(images, solo)
     return time.monotonic() - start

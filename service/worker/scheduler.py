@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from service.ipc import messages
 from service.ipc.slots import Slots
-from service.latency import RunTimes
+from service.latency import RunTimeModel
 from service.worker.engine import Engine
 
 
@@ -38,10 +38,10 @@ class _Job:
     cancelled: bool = False
 
 
-class Lanes:
+class BatchScheduler:
     """Threads that take batches from one heap. Batches form from what arrived while every lane was busy."""
 
-    def __init__(self, engine: Engine, times: RunTimes, answered: Callable[[], None]) -> None:
+    def __init__(self, engine: Engine, times: RunTimeModel, answered: Callable[[], None]) -> None:
         """Start the lanes.
 
         Args:
@@ -88,8 +88,8 @@ class Lanes:
 
     def _lane(self, number: int) -> None:
         while True:
-            batch, alone = self._next(number)
-            replies = self._answer(batch, alone)
+            batch, solo = self._next(number)
+            replies = self._answer(batch, solo)
             # The lane is free before anyone hears of it: a caller's next request must not find it busy.
             with self._work:
                 self._idle += 1
@@ -109,12 +109,12 @@ class Lanes:
             while not self._may_start():
                 self._work.wait()
             first = self._heap[0][-1].run
-            alone = self._idle == self._lanes and len(self._heap) == 1 and first.alone
+            solo = self._idle == self._lanes and len(self._heap) == 1 and first.solo
             size = self._size(now := time.monotonic())
             self._quarantine = first.suspect
             self._idle -= 1
             self._begun[number] = now
-            return [heapq.heappop(self._heap)[-1] for _ in range(size)], alone
+            return [heapq.heappop(self._heap)[-1] for _ in range(size)], solo
 
     def _size(self, now: float) -> int:
         """The waiting images shared out over the idle lanes, up to the largest batch that makes none of them late.
@@ -142,25 +142,25 @@ class Lanes:
             for *_, job in dead:
                 job.frontend.send(messages.Dropped(job.run.job))
 
-    def _answer(self, batch: list[_Job], alone: bool) -> list[tuple[_Job, messages.Message]]:
+    def _answer(self, batch: list[_Job], solo: bool) -> list[tuple[_Job, messages.Message]]:
         """Run a batch; where it fails, each image by itself, so that one spoils no other."""
         new_shape = self._engine.is_new(len(batch))
         for job in batch:
             job.frontend.slots.started[job.run.slot] = True
         started = time.monotonic()
         try:
-            logits = self._engine.run(_pixels(batch), alone)
+            logits = self._engine.run(_pixels(batch), solo)
         except Exception as error:
             if len(batch) > 1:
-                return [reply for job in batch for reply in self._answer([job], alone=False)]
+                return [reply for job in batch for reply in self._answer([job], solo=False)]
             return [(batch[0], messages.Text({"failed": batch[0].run.job, "error": str(error)}))]
         ended = time.monotonic()
         with self._work:
-            self._times.observe_run(len(batch), ended - started, alone)
+            self._times.observe_run(len(batch), ended - started, solo)
         for row, job in zip(logits, batch, strict=True):
             job.frontend.slots.logits[job.run.slot] = row
         return [
-            (job, messages.Done(job.run.job, len(batch), started, ended, job is batch[0], alone, new_shape))
+            (job, messages.Done(job.run.job, len(batch), started, ended, job is batch[0], solo, new_shape))
             for job in batch
         ]
 

@@ -15,7 +15,7 @@ from service.dispatch.job import Answer
 from service.images.threads import Decoders
 from service.ipc import messages
 from service.ipc.slots import Slots
-from service.latency import Pace
+from service.latency import LatencyModel
 from service.telemetry.metrics import MODEL, Metrics, ModelMetrics
 from tests.support.service_process import png
 
@@ -39,9 +39,9 @@ class Play:
 
     def connect(self, *, run: float = 0.01, credits: int = 5) -> None:
         """A worker with two lanes is ready."""
-        pace = Pace(lanes=2, max_batch=1, runs={1: run}, alone=run, decode=0.001, decoders=2)
+        latency = LatencyModel(lanes=2, max_batch=1, runs={1: run}, solo=run, decode=0.001, decoders=2)
         self.runs.clear()
-        self.dispatcher.connect(self._take, pace, credits, self.metrics)
+        self.dispatcher.connect(self._take, latency, credits, self.metrics)
 
     def _take(self, message: messages.Message) -> None:
         if isinstance(message, messages.Run):
@@ -74,7 +74,7 @@ class Play:
         """The worker's answer: the picture's number."""
         self.slots.logits[run.slot] = self.slots.images[run.slot, 0, 0, 0]
         now = time.monotonic()
-        self.dispatcher.heard(messages.Done(run.job, 1, now - seconds, now, first=True, alone=False, new_shape=False))
+        self.dispatcher.heard(messages.Done(run.job, 1, now - seconds, now, first=True, solo=False, new_shape=False))
 
 
 @asynccontextmanager

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from service.dispatch.admission import Job, Policy, Queue, RefusedError
-from service.latency import Pace
+from service.latency import LatencyModel
 from service.worker.plan import Plan
 
 
@@ -46,7 +46,7 @@ class World:
         decode_seconds: likewise for decoding one image.
     """
 
-    pace: Pace
+    latency: LatencyModel
     policy: Policy
     run_seconds: Callable[[float, int], float]
     decode_seconds: float
@@ -61,11 +61,11 @@ class World:
         self._events: list[tuple[float, int, Callable[[float], None]]] = []
         self._sequence = itertools.count()
         self._decoding = self._running = 0
-        self._idle = self.pace.lanes
+        self._idle = self.latency.lanes
         self._decoded: list[tuple[int, Job]] = []
-        self._credits = Plan(self.pace.lanes, self.pace.max_batch, alone_threads=0).credits
+        self._credits = Plan(self.latency.lanes, self.latency.max_batch, solo_threads=0).credits
         self._to_decode: list[Job] = []
-        self._free_decoders = self.pace.decoders
+        self._free_decoders = self.latency.decoders
 
     @property
     def in_service(self) -> int:
@@ -98,7 +98,7 @@ class World:
         )
         self.records[job.number] = Record(arrival)
         try:
-            gave_way = self.queue.admit(job, now, self.pace, self.in_service)
+            gave_way = self.queue.admit(job, now, self.latency, self.in_service)
         except RefusedError as refused:
             assert self.in_service or refused.reason == "memory", "an idle device refused a job"
             self._end(job, f"refused: {refused.reason}", now)
@@ -109,7 +109,7 @@ class World:
 
     def _advance(self, now: float) -> None:
         while self.in_service < self._credits:
-            job, late = self.queue.pop(now, self.pace, idle=self.in_service == 0)
+            job, late = self.queue.pop(now, self.latency, idle=self.in_service == 0)
             for other in late:
                 self._end(other, "late", now)
             if job is None:
@@ -131,15 +131,15 @@ class World:
         def decoded(now: float) -> None:
             self._free_decoders += 1
             self._decoding -= 1
-            self.pace.observe_decode(self.decode_seconds)
+            self.latency.observe_decode(self.decode_seconds)
             heapq.heappush(self._decoded, (place, job))
 
         self._at(now + self.decode_seconds, decoded)
 
     def _start_run(self, now: float) -> None:
         """As the worker's lanes: what waits is shared out, and what has expired is dropped."""
-        share = min(-(-len(self._decoded) // self._idle), self.pace.max_batch)
-        size = self.pace.size_in_time(now, (job.deadline for _, job in heapq.nsmallest(share, self._decoded)))
+        share = min(-(-len(self._decoded) // self._idle), self.latency.max_batch)
+        size = self.latency.size_in_time(now, (job.deadline for _, job in heapq.nsmallest(share, self._decoded)))
         batch = [heapq.heappop(self._decoded)[1] for _ in range(size)]
         for job in [job for job in batch if job.deadline < now]:
             batch.remove(job)
@@ -155,7 +155,7 @@ class World:
         def finished(now: float) -> None:
             self._idle += 1
             self._running -= len(batch)
-            self.pace.observe_run(len(batch), seconds, alone=False)
+            self.latency.observe_run(len(batch), seconds, solo=False)
             for job in batch:
                 self._end(job, "answered", now)
 

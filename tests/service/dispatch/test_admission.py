@@ -10,8 +10,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from service.dispatch.admission import PRIORITY_SECONDS, Job, Policy, Queue, RefusedError
-from service.latency import Pace
-from tests.support.latencies import pace, paces
+from service.latency import LatencyModel
+from tests.support.latencies import latencies, latency
 from tests.support.simulated_clock import Arrival, World, by_client
 
 
@@ -54,15 +54,18 @@ policies = st.builds(
 factors = st.sampled_from((0.1, 0.5, 1.0, 2.0, 10.0))
 
 
-@given(arrivals, paces, policies, factors, factors)
-def test_every_job_ends_once_and_none_starts_late(arrivals, pace, policy, run_factor, decode_factor) -> None:
+@given(arrivals, latencies, policies, factors, factors)
+def test_every_job_ends_once_and_none_starts_late(arrivals, latency, policy, run_factor, decode_factor) -> None:
     """Whatever arrives, and however wrong the predictions are: one end for each, no start past a deadline, in bounds.
 
     The simulation itself asserts that an idle device refuses nothing but for memory, and that no credit is left unused
     while something waits.
     """
     world = World(
-        copy.deepcopy(pace), policy, lambda now, batch: run_factor * pace.run(batch), pace.decode * decode_factor
+        copy.deepcopy(latency),
+        policy,
+        lambda now, batch: run_factor * latency.run(batch),
+        latency.decode * decode_factor,
     )
     records = world.play(arrivals)
 
@@ -78,7 +81,7 @@ def test_every_job_ends_once_and_none_starts_late(arrivals, pace, policy, run_fa
 def test_order_is_by_deadline_within_a_priority(wishes, by_deadline) -> None:
     """What waits leaves by deadline within a priority, or as it came where the operator asks for that."""
     policy = Policy("deadline" if by_deadline else "arrival", wait_share=1.0)
-    queue, quick = Queue(policy), pace(run=1e-6, decode=1e-6)
+    queue, quick = Queue(policy), latency(run=1e-6, decode=1e-6)
     levels = {}
     for number, (within, level) in enumerate(wishes):
         now = number * 1e-3
@@ -114,12 +117,12 @@ def test_a_refused_job_changes_nothing(deadlines, within, in_service, size) -> N
     queue = Queue(Policy(max_bytes=100))
     for number, each in enumerate(deadlines):
         try:
-            queue.admit(job(number, within=each, client="ab"[number % 2]), 0, pace(), in_service)
+            queue.admit(job(number, within=each, client="ab"[number % 2]), 0, latency(), in_service)
         except RefusedError:
             continue
     before = copy.deepcopy(queue)
     try:
-        queue.admit(job(99, within=within, size=size), 0, pace(), in_service)
+        queue.admit(job(99, within=within, size=size), 0, latency(), in_service)
     except RefusedError as refused:
         assert refused.wait >= 0 and math.isfinite(refused.wait)
         assert [kept.number for kept in queue.drain()] == [kept.number for kept in before.drain()]
@@ -131,7 +134,7 @@ def test_a_refused_job_changes_nothing(deadlines, within, in_service, size) -> N
 @given(st.lists(st.tuples(st.integers(1, 60), st.booleans()), max_size=60))
 def test_memory_is_bounded_and_given_back(steps) -> None:
     """The bytes that wait never pass the bound, and what leaves, in whatever way, makes room again."""
-    queue, quick = Queue(Policy(max_bytes=100)), pace(run=1e-6, decode=1e-6)
+    queue, quick = Queue(Policy(max_bytes=100)), latency(run=1e-6, decode=1e-6)
     waiting: dict[int, Job] = {}
     for number, (size, leaves) in enumerate(steps):
         new = job(number, size=size)
@@ -156,7 +159,7 @@ def test_memory_is_bounded_and_given_back(steps) -> None:
 
 def test_memory_is_shared_fairly_too() -> None:
     """A client that fills the memory gives way to one that has nothing waiting."""
-    queue, quick = Queue(Policy(max_bytes=100)), pace(run=1e-6, decode=1e-6)
+    queue, quick = Queue(Policy(max_bytes=100)), latency(run=1e-6, decode=1e-6)
     for number in range(100):
         queue.admit(job(number, client="flood"), 0, quick, 0)
 
@@ -171,12 +174,12 @@ def test_cancelled_jobs_are_not_taken() -> None:
     queue = Queue(Policy())
     jobs = [job(number) for number in range(5)]
     for each in jobs:
-        queue.admit(each, 0, pace(), 0)
+        queue.admit(each, 0, latency(), 0)
     for gone in (jobs[0], jobs[2], jobs[4]):
         queue.discard(gone)
         queue.discard(gone)
 
-    assert [queue.pop(0, pace(), idle=False) for _ in range(3)] == [(jobs[1], []), (jobs[3], []), (None, [])]
+    assert [queue.pop(0, latency(), idle=False) for _ in range(3)] == [(jobs[1], []), (jobs[3], []), (None, [])]
 
 
 @settings(max_examples=15)
@@ -185,7 +188,7 @@ def test_a_thousand_jobs_cannot_crowd_out_one(within, lanes, max_batch) -> None:
     """While one client has a thousand images waiting, each single image of another is answered in time."""
     flood = [Arrival(0.0, "flood", within) for _ in range(1000)]
     single = [Arrival(0.5 + 2 * number, "single", within) for number in range(5)]
-    slow = pace(lanes=lanes, max_batch=max_batch, run=0.05)
+    slow = latency(lanes=lanes, max_batch=max_batch, run=0.05)
     world = World(slow, Policy(), lambda now, batch: 0.05 * batch, 0.01)
     clients = by_client(world.play([*flood, *single]))
 
@@ -203,7 +206,7 @@ def test_many_clients_share_alike(clients, burst) -> None:
         for number in range(clients)
         for index in range(100 * burst // 30)
     ]
-    world = World(pace(run=0.05), Policy(), lambda now, batch: 0.05, 0.01)
+    world = World(latency(run=0.05), Policy(), lambda now, batch: 0.05, 0.01)
     served = [sum(r.answered for r in records) for records in by_client(world.play(arrivals)).values()]
 
     # Those in service when the others came had the place for nothing: credits, and no more.
@@ -218,7 +221,7 @@ def test_nobody_starves_behind_a_flood_that_goes_first(level, within) -> None:
     """
     flood = steady(rate=40, seconds=30, within=1.0, client="flood", level=1)
     last = steady(rate=1, seconds=30, within=within, client="last", level=level)
-    world = World(pace(run=0.1), Policy(), lambda now, batch: 0.1, 0.01)
+    world = World(latency(run=0.1), Policy(), lambda now, batch: 0.1, 0.01)
     clients = by_client(world.play(sorted([*flood, *last], key=lambda arrival: arrival.at)))
 
     assert all(record.answered for record in clients["last"])
@@ -231,7 +234,7 @@ def test_mixed_deadlines_keep_the_goodput(seed) -> None:
     rng = random.Random(seed)
     times = accumulate(rng.expovariate(60) for _ in range(3600))
     arrivals = [Arrival(at, rng.choice("abcdefgh"), rng.uniform(0.3, 3)) for at in times]
-    world = World(pace(), Policy(), lambda now, batch: 0.1 * rng.uniform(0.9, 1.1), 0.01)
+    world = World(latency(), Policy(), lambda now, batch: 0.1 * rng.uniform(0.9, 1.1), 0.01)
 
     assert sum(r.answered for r in world.play(arrivals)) >= 0.95 * 20 * arrivals[-1].at
 
@@ -240,7 +243,7 @@ def test_mixed_deadlines_keep_the_goodput(seed) -> None:
 @pytest.mark.parametrize("max_batch", [1, 4])
 def test_three_times_overload_keeps_the_goodput(order, max_batch) -> None:
     """At three times the capacity the answers in time are 95 % of it, and what was let in is not let down."""
-    world = World(pace(max_batch=max_batch), Policy(order), lambda now, batch: 0.1 * batch, 0.01)
+    world = World(latency(max_batch=max_batch), Policy(order), lambda now, batch: 0.1 * batch, 0.01)
     records = world.play(steady(rate=60, seconds=30, within=1.0))
     admitted = [record for record in records if not record.ends[0].startswith("refused")]
 
@@ -255,7 +258,7 @@ def test_long_batches_keep_their_promises(run, single) -> None:
     One image alone takes a quarter of the batch's time, half of it, or (up to 0.4 s) all of it.
     """
     seconds = {1: single * run, 2: max(single, 0.5) * run, 3: max(single, 0.75) * run, 4: run}
-    long = Pace(lanes=2, max_batch=4, runs=dict(seconds), alone=run / 2, decode=0.001, decoders=2)
+    long = LatencyModel(lanes=2, max_batch=4, runs=dict(seconds), solo=run / 2, decode=0.001, decoders=2)
     world = World(long, Policy(), lambda now, batch: seconds[batch], 0.001)
     records = world.play(steady(rate=3 * 8 / run, seconds=30, within=1.0))
     admitted = [record for record in records if not record.ends[0].startswith("refused")]
@@ -266,7 +269,7 @@ def test_long_batches_keep_their_promises(run, single) -> None:
 
 def test_early_answers_under_overload() -> None:
     """As a job may wait half its time, the answers come well before the deadline."""
-    world = World(pace(), Policy(wait_share=0.5), lambda now, batch: 0.1, 0.01)
+    world = World(latency(), Policy(wait_share=0.5), lambda now, batch: 0.1, 0.01)
     waits = sorted(r.ended - r.arrival.at for r in world.play(steady(60, 30, 1.0)) if r.answered)
 
     assert waits[int(0.99 * len(waits))] < 0.8
@@ -274,7 +277,7 @@ def test_early_answers_under_overload() -> None:
 
 def test_short_deadlines_are_kept_beside_long_batches() -> None:
     """Batches of four take 0.4 s; who has 0.35 s gets a smaller one."""
-    world = World(pace(max_batch=4), Policy(), lambda now, batch: 0.1 * batch, 0.01)
+    world = World(latency(max_batch=4), Policy(), lambda now, batch: 0.1 * batch, 0.01)
     calm = steady(rate=8, seconds=30, within=0.35, client="hurried") + steady(rate=4, seconds=30, within=3.0)
     records = world.play(sorted(calm, key=lambda arrival: arrival.at))
 
@@ -295,7 +298,7 @@ def test_admission_follows_the_model_and_comes_back(within, factor) -> None:
     def run(now: float, batch: int) -> float:
         return 0.05 * (factor if 20 <= now < 40 else 1.0)
 
-    world = World(pace(run=0.05), Policy(), run, 0.005)
+    world = World(latency(run=0.05), Policy(), run, 0.005)
     records = world.play(steady(rate=120, seconds=60, within=within))
 
     def goodput(begin: float, end: float) -> float:
@@ -309,15 +312,15 @@ def test_admission_follows_the_model_and_comes_back(within, factor) -> None:
     assert goodput(44, 60) >= 0.95 * goodput(4, 20) >= 0.9 * 40
 
 
-@given(paces, st.floats(0.001, 100))
-def test_an_idle_device_always_takes_a_job(pace, slower) -> None:
+@given(latencies, st.floats(0.001, 100))
+def test_an_idle_device_always_takes_a_job(latency, slower) -> None:
     """However slow the predictions say it is: otherwise one slow spell would refuse everything for ever."""
     for _ in range(30):
-        pace.observe_run(1, slower, alone=False)
-        pace.observe_run(1, slower, alone=True)
-        pace.observe_decode(slower)
+        latency.observe_run(1, slower, solo=False)
+        latency.observe_run(1, slower, solo=True)
+        latency.observe_decode(slower)
     queue = Queue(Policy())
     new = job(within=0.001)
 
-    assert queue.admit(new, 0, pace, in_service=0) == []
-    assert queue.pop(0, pace, idle=True) == (new, [])
+    assert queue.admit(new, 0, latency, in_service=0) == []
+    assert queue.pop(0, latency, idle=True) == (new, [])

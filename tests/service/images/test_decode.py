@@ -178,9 +178,9 @@ def test_writes_into_a_view():
 def test_threads_do_not_disturb_each_other():
     """Eight threads decoding all photographs at once get what one thread gets."""
     files = [path.read_bytes() for path in PHOTOS] * 4
-    alone = [decode(data, 224, 256) for data in files[: len(PHOTOS)]] * 4
+    solo = [decode(data, 224, 256) for data in files[: len(PHOTOS)]] * 4
 
     with ThreadPoolExecutor(8) as pool:
         together = list(pool.map(lambda data: decode(data, 224, 256), files))
 
-    assert all(map(np.array_equal, alone, together))
+    assert all(map(np.array_equal, solo, together))

@@ -14,7 +14,7 @@ from service.worker.plan import Measured, Plan, measure
 @pytest.fixture(scope="module")
 def engine(repository: Path) -> Engine:
     """`alpha` with batches of 1, 2, 4 and 8."""
-    plan = Plan(lanes=1, max_batch=8, alone_threads=0, fixed=True)
+    plan = Plan(lanes=1, max_batch=8, solo_threads=0, fixed=True)
     return Engine(repository / "alpha" / "1" / "model.onnx", plan, provider=CPU, precision="fp32", optimised=False)
 
 
@@ -46,7 +46,7 @@ def test_batches_side_by_side_keep_to_themselves(engine: Engine, repository: Pat
 @pytest.mark.parametrize("max_batch", [1, 4, 6])
 def test_measuring_leaves_no_new_shape(repository: Path, max_batch: int) -> None:
     """Once every size was measured, no batch is the first of its shape, whatever the operator's largest is."""
-    plan = Plan(lanes=2, max_batch=max_batch, alone_threads=0, fixed=True)
+    plan = Plan(lanes=2, max_batch=max_batch, solo_threads=0, fixed=True)
     model = repository / "alpha" / "1" / "model.onnx"
     engine = Engine(model, plan, provider=CPU, precision="fp32", optimised=False)
     assert engine.is_new(max_batch)
@@ -58,8 +58,8 @@ def test_measuring_leaves_no_new_shape(repository: Path, max_batch: int) -> None
 
 def test_fixed_sizes() -> None:
     """Powers of two, and the largest batch whatever it is."""
-    assert Plan(lanes=2, max_batch=32, alone_threads=0, fixed=True).sizes == (1, 2, 4, 8, 16, 32)
-    assert Plan(lanes=2, max_batch=6, alone_threads=0, fixed=True).sizes == (1, 2, 4, 6)
+    assert Plan(lanes=2, max_batch=32, solo_threads=0, fixed=True).sizes == (1, 2, 4, 8, 16, 32)
+    assert Plan(lanes=2, max_batch=6, solo_threads=0, fixed=True).sizes == (1, 2, 4, 6)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_batches_that_would_take_too_long_are_not_measured() -> None:
     """A first start is not kept waiting for sizes that nobody is to wait for; the single image is always measured."""
     seen = []
 
-    def run(images: np.ndarray, alone: bool) -> np.ndarray:
+    def run(images: np.ndarray, solo: bool) -> np.ndarray:
         seen.append(len(images))
         time.sleep(0.02 * len(images))
         return np.zeros((len(images), 2), np.float32)

@@ -11,9 +11,9 @@ import pytest
 
 from service.ipc import messages
 from service.ipc.slots import Slots
-from service.latency import RunTimes
+from service.latency import RunTimeModel
 from service.worker.plan import Plan
-from service.worker.scheduler import Frontend, Lanes
+from service.worker.scheduler import BatchScheduler, Frontend
 from tests.support.service_process import wait_until
 
 FOR_EVER = 1e12
@@ -23,13 +23,13 @@ class HeldBack:
     """An engine whose runs end when the test lets one end: logits are the first pixel."""
 
     def __init__(self, lanes: int = 2, max_batch: int = 1) -> None:
-        self.plan = Plan(lanes, max_batch, alone_threads=0)
+        self.plan = Plan(lanes, max_batch, solo_threads=0)
         self.let = Semaphore(0)
 
     def is_new(self, count: int) -> bool:
         return False
 
-    def run(self, images: np.ndarray, alone: bool) -> np.ndarray:
+    def run(self, images: np.ndarray, solo: bool) -> np.ndarray:
         self.let.acquire()
         return np.repeat(images[:, 0, 0, :1], 2, axis=1).astype(np.float32)
 
@@ -37,7 +37,7 @@ class HeldBack:
 class Caller:
     """A frontend: pictures in, answers out."""
 
-    def __init__(self, lanes: Lanes) -> None:
+    def __init__(self, lanes: BatchScheduler) -> None:
         self.mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.mine.settimeout(30)
         self.slots = Slots.create(16, 4, 4, 2)
@@ -48,7 +48,7 @@ class Caller:
         """One picture of the slot's number, whose job has the same."""
         self.slots.images[slot] = slot
         self.slots.started[slot] = False
-        self.lanes.add(messages.Run(slot, slot, 0.0, until, alone=False, suspect=suspect), self.end)
+        self.lanes.add(messages.Run(slot, slot, 0.0, until, solo=False, suspect=suspect), self.end)
 
     def started(self) -> list[int]:
         """The slots that a lane has begun to run."""
@@ -69,7 +69,7 @@ def engine() -> Iterator[HeldBack]:
     engine.let.release(100)
 
 
-Call = Callable[[Lanes], Caller]
+Call = Callable[[BatchScheduler], Caller]
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def call() -> Iterator[Call]:
     """Makes frontends."""
     with ExitStack() as stack:
 
-        def make(lanes: Lanes) -> Caller:
+        def make(lanes: BatchScheduler) -> Caller:
             caller = Caller(lanes)
             stack.callback(caller.close)
             return caller
@@ -87,7 +87,7 @@ def call() -> Iterator[Call]:
 
 @pytest.fixture
 def first(engine: HeldBack, call: Call) -> Caller:
-    return call(Lanes(engine, RunTimes({1: 0.01}, 0.01), answered=lambda: None))
+    return call(BatchScheduler(engine, RunTimeModel({1: 0.01}, 0.01), answered=lambda: None))
 
 
 def test_a_suspect_runs_while_nothing_else_does(engine: HeldBack, first: Caller, call: Call) -> None:
@@ -149,7 +149,7 @@ def test_the_first_answer_is_told_once(engine: HeldBack, call: Call) -> None:
     """Before it is sent, so that whoever counts failures knows of it; not for what was dropped."""
     told = Event()
     calls = []
-    caller = call(Lanes(engine, RunTimes({1: 0.01}, 0.01), answered=lambda: (calls.append(1), told.set())))
+    caller = call(BatchScheduler(engine, RunTimeModel({1: 0.01}, 0.01), answered=lambda: (calls.append(1), told.set())))
     caller.send(0, until=0.0)
     assert isinstance(caller.hear(), messages.Dropped) and not told.is_set()
     engine.let.release(2)
@@ -163,7 +163,7 @@ def test_the_first_answer_is_told_once(engine: HeldBack, call: Call) -> None:
 def test_a_batch_is_late_for_none_of_its_images(call: Call) -> None:
     """Seven wait while both lanes are busy: as many are taken as can all end in time, and without what is lost."""
     engine = HeldBack(max_batch=4)
-    caller = call(Lanes(engine, RunTimes({1: 1.0, 4: 4.0}, 1.0), answered=lambda: None))
+    caller = call(BatchScheduler(engine, RunTimeModel({1: 1.0, 4: 4.0}, 1.0), answered=lambda: None))
     caller.send(0)
     caller.send(1)
     wait_until(lambda: caller.started() == [0, 1], "the lanes are busy")
