@@ -1,20 +1,25 @@
-"""What can go wrong with a request, and the one status code for each.
+"""Errors of a request, each with its one status code.
 
-Where it goes wrong: rpc (InvalidRequest, UnknownModel) → admission (Overloaded, NotReady) → decoding (InvalidRequest)
-→ the worker (Lost). Whatever is none of these is INTERNAL with an opaque id that the log has too.
+Where they arise: rpc (InvalidRequest) → dispatch (UnknownModel, NotReady, Overloaded) → images (InvalidRequest) → the
+worker (Lost). Any other exception is INTERNAL with an opaque id that the log has too.
 """
 
-import grpc
+from typing import ClassVar
 
 
 class ServiceError(Exception):
-    """Base of all. The message is for the caller."""
+    """Base of all. The message is for the caller.
 
-    code = grpc.StatusCode.INTERNAL
-    reason = "internal"  # label of resserve_rejected_total
+    Attributes:
+        code: name of a google.rpc.Code.
+        reason: label of resserve_rejected_total.
+        retry_after: seconds after which a retry may be accepted; 0: not known.
+    """
+
+    code: ClassVar[str] = "INTERNAL"
+    reason: ClassVar[str] = "internal"
 
     def __init__(self, message: str, retry_after: float = 0.0) -> None:
-        """`retry_after`: seconds after which a retry may be accepted; 0: not known."""
         super().__init__(message)
         self.retry_after = retry_after
 
@@ -22,14 +27,14 @@ class ServiceError(Exception):
 class InvalidRequestError(ServiceError):
     """The caller's mistake: no image, a bad one, a model that was not named."""
 
-    code = grpc.StatusCode.INVALID_ARGUMENT
+    code = "INVALID_ARGUMENT"
     reason = "invalid"
 
 
 class NoMessageError(ServiceError):
-    """The caller has gone, most likely."""
+    """The call ended before its message; most likely the caller has gone."""
 
-    code = grpc.StatusCode.CANCELLED
+    code = "CANCELLED"
     reason = "cancelled"
 
 
@@ -42,14 +47,14 @@ class TooLargeError(InvalidRequestError):
 class UnknownModelError(ServiceError):
     """There is no such model or version."""
 
-    code = grpc.StatusCode.NOT_FOUND
+    code = "NOT_FOUND"
     reason = "unknown_model"
 
 
 class OverloadedError(ServiceError):
     """It cannot be answered in time, or there is no room for it to wait."""
 
-    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+    code = "RESOURCE_EXHAUSTED"
     reason = "deadline"
 
 
@@ -62,14 +67,14 @@ class NoRoomError(OverloadedError):
 class NotReadyError(ServiceError):
     """The model is loading or has failed, or the service is stopping."""
 
-    code = grpc.StatusCode.UNAVAILABLE
+    code = "UNAVAILABLE"
     reason = "not_ready"
 
 
 class ExpiredError(ServiceError):
     """Its time ran out."""
 
-    code = grpc.StatusCode.DEADLINE_EXCEEDED
+    code = "DEADLINE_EXCEEDED"
     reason = "expired"
 
 

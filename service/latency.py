@@ -12,6 +12,10 @@ from numpy.typing import NDArray
 # A run ten times slower than the last ones is believed after a handful of runs.
 _LEARNING_RATE = 0.3
 
+# A run is hung when it takes this many times its predicted length, and this many seconds.
+_STALLED_RUNS = 30
+_STALLED_SECONDS = 10.0
+
 
 @dataclass(slots=True)
 class RunTimeModel:
@@ -45,6 +49,10 @@ class RunTimeModel:
             return self.runs[batch]
         nearest = min(self.runs, key=lambda known: abs(known - batch))
         return self.runs[nearest] / nearest * batch
+
+    def is_stalled(self, seconds: float, max_batch: int) -> bool:
+        """Whether a run of at most `max_batch` images that has taken so many seconds must be hung."""
+        return seconds > max(_STALLED_SECONDS, _STALLED_RUNS * self.run(max_batch))
 
     def size_in_time(self, now: float, deadlines: Iterable[float]) -> int:
         """How many images, of those with these deadlines and in this order, make a batch that is late for none.

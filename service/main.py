@@ -1,11 +1,15 @@
 """`resserve serve`: checks first, then the life of the service."""
 
-import os
-import tempfile
+import asyncio
+
+from setproctitle import setproctitle
 
 from resserve.runtime import check_onnxruntime
-from service.supervisor.launch import launch
-from service.system.descriptors import allow_most
+from service.ipc import connection
+from service.ipc.messages import Load
+from service.supervisor.launch import Launched, launch_worker
+from service.system.memory import keep_heap
+from service.system.sockets import raise_descriptor_limit
 
 
 def serve(**flags: object) -> None:
@@ -18,29 +22,26 @@ def serve(**flags: object) -> None:
         ResServeError: a setting is wrong, nothing can be served, or a port is taken.
     """
     check_onnxruntime()
-    allow_most()
-    # The order of what follows is that of the time it takes: a worker imports its runtime while this process imports
-    # the settings, loads its model while this one imports gRPC, and is ready when the port is.
-    first = launch()
-    import asyncio
-
+    raise_descriptor_limit()
+    setproctitle("resserve supervisor")
+    # A worker takes half a second to import its runtime and load its model. It does so while this process imports the
+    # settings and then gRPC and HTTP: hence these imports below, the only ones in the service that are late.
+    first = launch_worker()
     from service.settings import load_settings
-    from service.supervisor.load_request import order
-    from service.supervisor.versions import find
-    from service.system.memory import keep_heap
+    from service.supervisor.versions import find, load_request
 
     keep_heap()
     settings = load_settings(**flags)
-    versions = find(settings.repository, settings.model)
-    readable = [version for version in versions if version.manifest]
-    workers = {version.name: launch() if number else first for number, version in enumerate(readable)}
-    for version in readable:
-        workers[version.name].order(order(version, settings))
-    with tempfile.TemporaryDirectory(prefix="resserve-metrics-") as shared:
-        if settings.frontends > 1:
-            os.environ["PROMETHEUS_MULTIPROC_DIR"] = shared  # read by prometheus_client when it is imported, below
-        from service.supervisor.service import Service
-        from service.telemetry import logs
+    found = find(settings.repository, settings.model)
+    workers: list[tuple[Load, Launched]] = []
+    for each in found:
+        if each.manifest:
+            request = load_request(each, each.manifest, settings)
+            launched = launch_worker() if workers else first
+            connection.send(launched.sock, request)
+            workers.append((request, launched))
+    from service.supervisor.service import Service
+    from service.telemetry import logs
 
-        logs.configure(settings.log_level, settings.log_format)
-        asyncio.run(Service.run(settings, versions, workers))
+    logs.configure(settings.log_level, settings.log_format, "supervisor")
+    asyncio.run(Service.run(settings, found, workers))

@@ -1,20 +1,20 @@
-"""Who is served next, and who had better be told at once that they cannot be: plain data and pure functions of time.
+"""The admission queue: which job runs next, and which is refused at once. Plain data and pure functions of time.
 
 Times are seconds on one monotonic clock, handed in by the caller; nothing here reads a clock, waits, or knows gRPC.
 """
 
 from bisect import bisect_right, insort
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import Literal
+from typing import Generic, Literal, TypeVar
 
 import numpy as np
 
 from service.latency import LatencyModel
 
-Order = Literal["deadline", "arrival"]
+QueueOrder = Literal["deadline", "arrival"]
 Reason = Literal["deadline", "memory"]
 
 # A level of priority is worth this many seconds of deadline. Within a level the order is by deadline alone, and as
@@ -52,20 +52,21 @@ class Policy:
     """How jobs are ordered and how long they may wait.
 
     Attributes:
-        order: earliest deadline first, or first come first served.
+        queue_order: earliest deadline first, or first come first served. It decides whose jobs are refused under
+            overload, not how many.
         wait_share: the part of its time a job may spend waiting. Under overload a job that may wait until the last
             moment waits until the last moment; at 0.4, nearly all answers come in three quarters of the time, the run
             of a batch included, at the same throughput.
         max_bytes: encoded images that may wait, together: a bound on memory, not on time.
     """
 
-    order: Order = "deadline"
+    queue_order: QueueOrder = "deadline"
     wait_share: float = 0.4
     max_bytes: int = 512 * 2**20
 
     def key(self, now: float, deadline: float, level: int) -> float:
         """The order of a job that arrives now; `level` is -1 (low), 0 or 1 (high)."""
-        return now if self.order == "arrival" else deadline - level * PRIORITY_SECONDS
+        return now if self.queue_order == "arrival" else deadline - level * PRIORITY_SECONDS
 
     def latest_start(self, now: float, deadline: float) -> float:
         """How long a job that arrives now may be predicted to wait."""
@@ -82,14 +83,15 @@ class RefusedError(Exception):
 
 
 _sort_key = attrgetter("key", "number")
+J = TypeVar("J", bound=Job)
 
 
 @dataclass(slots=True)
-class Queue:
+class Queue(Generic[J]):
     """The jobs that wait undecoded."""
 
     policy: Policy
-    _jobs: list[Job] = field(default_factory=list)
+    _jobs: list[J] = field(default_factory=list)
     _load: Counter[str] = field(default_factory=Counter)  # of a client: its jobs that wait or are among the last taken
     _taken: deque[str] = field(default_factory=deque)
     _bytes: int = 0
@@ -97,14 +99,14 @@ class Queue:
     def __len__(self) -> int:
         return len(self._jobs)
 
-    def __iter__(self) -> Iterator[Job]:
+    def __iter__(self) -> Iterator[J]:
         return iter(self._jobs)
 
-    def admit(self, job: Job, now: float, latency: LatencyModel, in_service: int) -> list[Job]:
+    def admit(self, job: J, now: float, latency: LatencyModel, in_service: int) -> list[J]:
         """Let the job wait, if it can then be answered in time and makes no other job late.
 
-        A client that has had and asks for less than another takes the place of that one's last job, so that nobody can
-        fill the line for all.
+        When the queue is full, a client with less recent load takes the place of the last job of the client with the
+        most, so that no client can starve the others.
 
         Args:
             job: with the policy's key and latest start.
@@ -119,7 +121,7 @@ class Queue:
             RefusedError: nothing was changed.
         """
         line, load, held = self._jobs, self._load, self._bytes + job.size
-        out: list[Job] = []
+        out: list[J] = []
         while blocked := self._blocked_by(job, line, held, now, latency, in_service):
             reason, movable = blocked
             victim = _heaviest(line, movable, load, than=job.client)
@@ -140,7 +142,7 @@ class Queue:
         return out
 
     def _blocked_by(
-        self, job: Job, line: list[Job], held: int, now: float, latency: LatencyModel, in_service: int
+        self, job: J, line: list[J], held: int, now: float, latency: LatencyModel, in_service: int
     ) -> tuple[Reason, int] | None:
         """Why `job` cannot be admitted, and how many at the head of the line one of which would have to go first."""
         place = bisect_right(line, _sort_key(job), key=_sort_key)
@@ -152,12 +154,12 @@ class Queue:
             return "deadline", place + late + 1
         return ("memory", len(line)) if held > self.policy.max_bytes else None
 
-    def pop(self, now: float, latency: LatencyModel, *, idle: bool) -> tuple[Job | None, list[Job]]:
+    def pop(self, now: float, latency: LatencyModel, *, idle: bool) -> tuple[J | None, list[J]]:
         """Take the next job that can still end in time, and those before it that cannot.
 
         An idle device takes what has not expired, however slow it is predicted to be.
         """
-        late: list[Job] = []
+        late: list[J] = []
         while self._jobs:
             job = self._jobs[0]
             self._remove(job)
@@ -170,21 +172,21 @@ class Queue:
             late.append(job)
         return None, late
 
-    def discard(self, job: Job) -> None:
+    def discard(self, job: J) -> None:
         """Forget a job that nobody wants any more; one that is not waiting is only marked."""
         job.cancelled = True
         place = bisect_right(self._jobs, _sort_key(job), key=_sort_key) - 1
         if place >= 0 and self._jobs[place] is job:
             self._remove(job)
 
-    def drain(self) -> list[Job]:
+    def drain(self) -> list[J]:
         """Take every job out."""
         jobs = list(self._jobs)
         for job in jobs:
             self._remove(job)
         return jobs
 
-    def _remove(self, job: Job) -> None:
+    def _remove(self, job: J) -> None:
         del self._jobs[bisect_right(self._jobs, _sort_key(job), key=_sort_key) - 1]
         self._bytes -= job.size
         self._lighten(job.client)
@@ -201,7 +203,7 @@ def _fits(job: Job, now: float, wait: float, latency: LatencyModel) -> bool:
     return now + wait <= job.latest_start and now + wait + service <= job.deadline
 
 
-def _made_late(behind: list[Job], now: float, latency: LatencyModel, ahead: int) -> int | None:
+def _made_late(behind: Sequence[Job], now: float, latency: LatencyModel, ahead: int) -> int | None:
     """The first of those behind a newcomer that would be late for it; `ahead` images are before the newcomer.
 
     Thousands may wait, so this is arithmetic on arrays.
@@ -217,7 +219,7 @@ def _made_late(behind: list[Job], now: float, latency: LatencyModel, ahead: int)
     return int(late.argmax()) if late.any() else None
 
 
-def _heaviest(line: list[Job], movable: int, load: Counter[str], than: str) -> Job | None:
+def _heaviest(line: list[J], movable: int, load: Counter[str], than: str) -> J | None:
     """Of the first `movable` jobs the last one of the client with the highest load, if `than` has over one less."""
     bar = load[than] + 1
     if not movable or max(load.values()) <= bar:

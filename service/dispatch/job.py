@@ -2,12 +2,24 @@
 
 import asyncio
 from dataclasses import dataclass
+from enum import Enum, auto
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.dispatch.admission import Job
+from service.dispatch.inputs import Input
 from service.errors import ServiceError
+
+
+class Stage(Enum):
+    """Where an image is; it goes from one to the next, and from RUNNING back to DECODED when its worker ends."""
+
+    QUEUED = auto()
+    DECODING = auto()
+    DECODED = auto()
+    RUNNING = auto()
+    OVER = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,20 +36,26 @@ class Answer:
 
 @dataclass(eq=False, slots=True, kw_only=True)
 class ImageJob(Job):
-    """An image on its way; a suspect once a worker has ended while it ran."""
+    """An image on its way.
 
-    data: bytes
-    pixels: int
+    Attributes:
+        input: the image.
+        answer: of whoever waits for it.
+        stage: where it is.
+        slot: that holds its pixels, from DECODING to OVER.
+        suspect: a worker has ended while it ran.
+    """
+
+    input: Input
     answer: asyncio.Future[Answer]
+    stage: Stage = Stage.QUEUED
     slot: int = -1
     decode_started: float = 0.0
     decode_ended: float = 0.0
     suspect: bool = False
 
-
-def fail(job: Job, error: ServiceError) -> None:
-    """Tell whoever waits for an image that it will not be answered."""
-    assert isinstance(job, ImageJob)
-    job.cancelled = True
-    if not job.answer.done():
-        job.answer.set_exception(error)
+    def fail(self, error: ServiceError) -> None:
+        """Tell the caller that there will be no answer; the job leaves its stage when it is next looked at."""
+        self.cancelled = True
+        if not self.answer.done():
+            self.answer.set_exception(error)

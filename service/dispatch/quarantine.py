@@ -1,62 +1,54 @@
-"""Images that end workers: suspects, which ran when one ended, and poison, which ended two."""
+"""Blocked images, which ended two workers, and suspected ones, which ran when a worker ended."""
 
-import hashlib
 from collections.abc import Callable
 
-# As many digests as one packet holds, when a new frontend is told of them all.
-_MAX_DIGESTS = 500
+from service.dispatch.inputs import Input
+from service.ipc.messages import MAX_DIGESTS
 
 
-class Poison:
-    """What is refused of one model's images, and what is suspected although nobody waits for it any more.
-
-    The oldest are forgotten when there are too many.
+class Quarantine:
+    """Blocked images of one model, and suspected images whose callers have left; the oldest are forgotten.
 
     Attributes:
-        digests: SHA-256 of each image that is refused, oldest first.
-        found: called with each that is found here, where other frontends are to refuse it too.
+        blocked: SHA-256 of each image that is refused, oldest first.
     """
 
-    def __init__(self) -> None:
-        """Nothing is refused yet."""
-        self.digests: dict[bytes, None] = {}
-        self.found: Callable[[bytes], None] | None = None
+    def __init__(self, on_block: Callable[[bytes], None]) -> None:
+        """`on_block` is called with the SHA-256 of each image that is blocked here, for other frontends to know."""
+        self.blocked: dict[bytes, None] = {}
         self._suspects: dict[bytes, None] = {}
+        self._on_block = on_block
 
-    def __contains__(self, data: bytes) -> bool:
-        """Whether an encoded image is refused."""
-        return bool(self.digests) and _digest(data) in self.digests
+    def is_blocked(self, image: Input) -> bool:
+        """Whether an image is refused."""
+        return bool(self.blocked) and image.digest() in self.blocked
 
-    def add(self, digest: bytes) -> None:
-        """Refuse an image that was found elsewhere."""
-        _remember(self.digests, digest)
+    def is_suspect(self, image: Input) -> bool:
+        """Whether a worker ended on an image whose caller did not wait to see it run again."""
+        return bool(self._suspects) and image.digest() in self._suspects
 
-    def find(self, data: bytes) -> str:
-        """Refuse an encoded image that was found here; its SHA-256 in hexadecimal."""
-        digest = _digest(data)
-        self.add(digest)
-        if self.found:
-            self.found(digest)
+    def block(self, image: Input) -> str:
+        """Refuse an image that has ended two workers; its SHA-256 in hexadecimal."""
+        digest = image.digest()
+        self.learn(digest)
+        self._on_block(digest)
         return digest.hex()
 
-    def suspects(self, data: bytes) -> bool:
-        """Whether a worker ended on an encoded image, and its caller did not wait to see it run again."""
-        return bool(self._suspects) and _digest(data) in self._suspects
+    def learn(self, digest: bytes) -> None:
+        """Refuse an image that another frontend has blocked."""
+        _remember(self.blocked, digest)
 
-    def suspect(self, data: bytes) -> None:
-        """Remember a suspect for when it comes again."""
-        _remember(self._suspects, _digest(data))
+    def suspect(self, image: Input) -> None:
+        """Remember a suspect that will not run now, for when it comes again."""
+        if not self.is_blocked(image):
+            _remember(self._suspects, image.digest())
 
-    def acquit(self, data: bytes) -> None:
-        """A suspect has run, and no worker has ended."""
-        self._suspects.pop(_digest(data), None)
-
-
-def _digest(data: bytes) -> bytes:
-    return hashlib.sha256(data).digest()
+    def clear(self, image: Input) -> None:
+        """Suspect an image no longer: it has run, and no worker has ended."""
+        self._suspects.pop(image.digest(), None)
 
 
 def _remember(digests: dict[bytes, None], digest: bytes) -> None:
     digests[digest] = None
-    if len(digests) > _MAX_DIGESTS:
+    if len(digests) > MAX_DIGESTS:
         del digests[next(iter(digests))]

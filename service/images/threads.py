@@ -11,7 +11,7 @@ Finish = Callable[[Exception | None], None]
 
 
 def attempt(work: Work) -> Exception | None:
-    """Do it here and now; what was raised, or None."""
+    """Do it here and now; the exception that it raised, or None."""
     try:
         work()
     except Exception as raised:
@@ -20,7 +20,7 @@ def attempt(work: Work) -> Exception | None:
 
 
 class Decoders:
-    """As many threads as cores.
+    """Threads that do what the event loop hands over.
 
     A `ThreadPoolExecutor` does the same at three times the cost of handing over, which is most of what a small image
     costs: its futures have locks and callbacks that one event loop does not need.
@@ -30,21 +30,31 @@ class Decoders:
     """
 
     def __init__(self, count: int) -> None:
-        """Start them; they end with the process."""
+        """Start them."""
         self.count = count
         self._loop = asyncio.get_running_loop()
-        self._work: queue.SimpleQueue[tuple[Work, Finish]] = queue.SimpleQueue()
+        self._work: queue.SimpleQueue[tuple[Work, Finish] | None] = queue.SimpleQueue()
         for number in range(count):
             threading.Thread(target=self._run, name=f"decode-{number}", daemon=True).start()
 
     def submit(self, work: Work, finish: Finish) -> None:
-        """Do `work` in a thread, then `finish` on the event loop, with what was raised or None."""
+        """Do `work` in a thread, then `finish` on the event loop, with the exception that was raised, or None."""
         self._work.put((work, finish))
 
+    def close(self) -> None:
+        """End the threads after the work that was submitted."""
+        for _ in range(self.count):
+            self._work.put(None)
+
     def _run(self) -> None:
-        while True:
-            work, finish = self._work.get()
-            error = attempt(work)
-            with contextlib.suppress(RuntimeError):  # the loop has been closed: nobody waits any more
-                self._loop.call_soon_threadsafe(finish, error)
-            del work, finish, error  # an idle thread must not keep the last image
+        while self._run_next():
+            pass  # in a call of its own, so that an idle thread does not keep the last image
+
+    def _run_next(self) -> bool:
+        if (taken := self._work.get()) is None:
+            return False
+        work, finish = taken
+        error = attempt(work)
+        with contextlib.suppress(RuntimeError):  # the loop has been closed: nobody waits any more
+            self._loop.call_soon_threadsafe(finish, error)
+        return True

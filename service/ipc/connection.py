@@ -1,68 +1,210 @@
-"""A frontend's end of a worker's socket, on the event loop."""
+"""Both ends of the sockets between the service's processes. Nothing else sends or receives on them.
 
+A SOCK_SEQPACKET socket keeps packets whole and tells when the other side has gone. The kernel cuts a packet that is
+larger than the reader's buffer without an error, and closes descriptors that it has no room for, so both are checked.
+"""
+
+import array
 import asyncio
+import contextlib
+import os
 import socket
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 
-from service.ipc import messages
+from service.ipc.messages import Message, decode, encode
+
+MAX_PACKET_BYTES = 2**16
+# The kernel doubles it for its bookkeeping, of about 800 bytes a packet: all answers that a frontend can wait for, one
+# for each of its slots, fit in while it does not read.
+_SOCKET_BUFFER_BYTES = 212_992
+# Packets kept for a reader that is slow. One that leaves more unread is not coming back.
+MAX_BACKLOG_PACKETS = 4096
+
+_ONE_FD = socket.CMSG_SPACE(array.array("i").itemsize)
+
+OnMessage = Callable[[Message, int | None], None]
 
 
-class Channel:
-    """Sends packets and hears those of the worker, until either side hangs up."""
+class TruncatedError(OSError):
+    """A packet arrived incomplete."""
 
-    def __init__(
-        self, end: socket.socket, heard: Callable[[messages.Message], None], closed: Callable[[], None]
-    ) -> None:
-        """Listen from now on.
+
+def pair() -> tuple[socket.socket, socket.socket]:
+    """Make two connected ends, both blocking."""
+    ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    for end in ends:
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BUFFER_BYTES)
+    return ends
+
+
+def _packet(message: Message) -> bytes:
+    packet = encode(message)
+    if len(packet) > MAX_PACKET_BYTES:
+        raise ValueError(f"a {type(message).__name__} of {len(packet)} bytes is larger than a packet")
+    return packet
+
+
+def _send(sock: socket.socket, packet: bytes, fd: int | None) -> None:
+    if fd is None:
+        sock.send(packet)
+    else:
+        socket.send_fds(sock, [packet], [fd])
+
+
+def _receive(sock: socket.socket) -> tuple[Message, int | None] | None:
+    """Read the next message and its descriptor; None once the other side has hung up and everything is read.
+
+    Raises:
+        TruncatedError: the packet was larger than it may be, or its descriptor did not get through.
+        OSError: whatever the socket raises.
+    """
+    packet, ancillary, flags, _ = sock.recvmsg(MAX_PACKET_BYTES, _ONE_FD)
+    fds = array.array("i", b"".join(data for _, _, data in ancillary))
+    if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
+        for fd in fds:
+            os.close(fd)
+        raise TruncatedError("a packet between two processes of the service was cut")
+    return (decode(packet), fds[0] if fds else None) if packet else None
+
+
+def send(sock: socket.socket, message: Message) -> None:
+    """Send a message on a socket that no connection has taken over yet.
+
+    Raises:
+        OSError: whatever the socket raises.
+    """
+    _send(sock, _packet(message), None)
+
+
+def receive_first(sock: socket.socket) -> Message | None:
+    """Wait for the first message on a socket that no connection has taken over yet; None where there is none."""
+    received = _receive(sock)
+    return received[0] if received else None
+
+
+class BlockingConnection:
+    """An end for threads, as the worker has it. `send` may be called by several threads."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        """Take over the socket."""
+        sock.setblocking(True)
+        self._sock = sock
+
+    def send(self, message: Message, fd: int | None = None) -> None:
+        """Send one message; a receiver that has gone misses nothing."""
+        with contextlib.suppress(OSError):
+            _send(self._sock, _packet(message), fd)
+
+    def __iter__(self) -> Iterator[tuple[Message, int | None]]:
+        """Wait for messages, each with its descriptor, until the other side hangs up."""
+        while True:
+            try:
+                received = _receive(self._sock)
+            except OSError:  # it hung up with something unread, or cannot be understood
+                return
+            if received is None:
+                return
+            yield received
+
+    def close(self) -> None:
+        """Hang up."""
+        self._sock.close()
+
+
+class Connection:
+    """An end on the event loop, as the supervisor and the frontends have it."""
+
+    def __init__(self, sock: socket.socket, on_message: OnMessage, on_close: Callable[[], None]) -> None:
+        """Take over the socket and listen.
 
         Args:
-            end: non-blocking; the channel closes it.
-            heard: called with each message.
-            closed: called once when the worker has hung up; not when `close` was called first.
+            sock: connected.
+            on_message: called with each message and the descriptor that came with it, then its own to close.
+            on_close: called once when the other side has hung up; not when `close` was called first.
         """
-        self._end, self._heard, self._closed = end, heard, closed
+        sock.setblocking(False)
+        self._sock, self._on_message, self._on_close = sock, on_message, on_close
         self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(end, self._listen)
+        self._backlog: deque[tuple[bytes, int | None]] = deque()
+        self._loop.add_reader(self._sock, self._read)
 
     @property
-    def open(self) -> bool:
-        """Whether packets can be sent."""
-        return self._end.fileno() >= 0
+    def is_open(self) -> bool:
+        """Whether messages can be sent."""
+        return self._sock.fileno() >= 0
 
-    def send(self, message: messages.Message, fds: tuple[int, ...] = ()) -> None:
-        """Send one packet, with descriptors; to a worker that has just died it is lost, and `closed` follows."""
+    def send(self, message: Message, fd: int | None = None) -> None:
+        """Send one message, with a descriptor, which stays the caller's to close.
+
+        To a receiver that has just ended it is lost, and `on_close` follows. A receiver that is slow finds it later.
+        """
+        packet = _packet(message)
+        if not self.is_open:
+            return
+        if self._backlog:
+            self._keep(packet, fd)
+            return
         try:
-            if fds:
-                socket.send_fds(self._end, [messages.encode(message)], fds)
-            else:
-                self._end.send(messages.encode(message))
+            _send(self._sock, packet, fd)
+        except BlockingIOError:
+            self._keep(packet, fd)
+            self._loop.add_writer(self._sock, self._flush)
         except (BrokenPipeError, ConnectionResetError):
-            pass  # what it said last is still to be heard, and then its end
+            pass  # its last messages are still to be read, and then its end
         except OSError:
             self._loop.call_soon(self._hang_up)
 
     def close(self) -> None:
         """Hang up."""
-        if self.open:
-            self._loop.remove_reader(self._end)
-            self._end.close()
+        if not self.is_open:
+            return
+        self._loop.remove_reader(self._sock)
+        self._loop.remove_writer(self._sock)
+        self._sock.close()
+        while self._backlog:
+            _close(self._backlog.popleft()[1])
+
+    def _keep(self, packet: bytes, fd: int | None) -> None:
+        if len(self._backlog) >= MAX_BACKLOG_PACKETS:
+            self._loop.call_soon(self._hang_up)
+            return
+        self._backlog.append((packet, None if fd is None else os.dup(fd)))
+
+    def _flush(self) -> None:
+        while self._backlog:
+            packet, fd = self._backlog[0]
+            try:
+                _send(self._sock, packet, fd)
+            except BlockingIOError:
+                return
+            except OSError:
+                pass  # the reader sees the end
+            self._backlog.popleft()
+            _close(fd)
+        self._loop.remove_writer(self._sock)
 
     def _hang_up(self) -> None:
-        if self.open:
+        if self.is_open:
             self.close()
-            self._closed()
+            self._on_close()
 
-    def _listen(self) -> None:
-        while self.open:
+    def _read(self) -> None:
+        while self.is_open:
             try:
-                packet = self._end.recv(messages.MAX_PACKET)
+                received = _receive(self._sock)
             except BlockingIOError:
                 return
             except ConnectionResetError:
-                continue  # it ended without reading everything; its last words are behind this
-            except OSError:
-                packet = b""
-            if not packet:
+                continue  # it ended without reading everything; its last messages are behind this
+            except (OSError, ValueError):
+                received = None
+            if received is None:
                 self._hang_up()
                 return
-            self._heard(messages.decode(packet))
+            self._on_message(*received)
+
+
+def _close(fd: int | None) -> None:
+    if fd is not None:
+        os.close(fd)

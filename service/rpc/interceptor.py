@@ -1,4 +1,4 @@
-"""Around every RPC of every service on the port: its status code, its metrics, its log line."""
+"""Wraps every RPC of every service on the port: receiving and parsing, status code, metrics, log line."""
 
 import asyncio
 import contextlib
@@ -9,9 +9,10 @@ from typing import Any
 
 import grpc
 
+from service.dispatch.inference import ran_out
 from service.errors import InvalidRequestError, NoMessageError, ServiceError
-from service.rpc.receive import Intake
-from service.rpc.status import ran_out, trailing_metadata
+from service.rpc.receive import Receiver
+from service.rpc.status import status_code, trailing_metadata
 from service.telemetry.logs import log
 from service.telemetry.metrics import Metrics
 
@@ -25,12 +26,12 @@ _TYPES = {
 }
 
 
-class Observed(grpc.aio.ServerInterceptor):
+class Interceptor(grpc.aio.ServerInterceptor):
     """Turns exceptions into codes, and counts how every RPC ended."""
 
     def __init__(self, metrics: Metrics) -> None:
         """`metrics` gets the grpc_server series."""
-        self._metrics, self._intake = metrics, Intake(metrics)
+        self._metrics, self._receiver = metrics, Receiver(metrics)
         # gRPC asks for the handler with every call; it is wrapped once.
         self._wrapped: dict[str, Any] = {}
 
@@ -48,7 +49,7 @@ class Observed(grpc.aio.ServerInterceptor):
         streams = (bool(handler.request_streaming), bool(handler.response_streaming))
         call = _Call(self._metrics, (_TYPES[streams], service, method))
         behaviour = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
-        incoming = _Incoming(self._intake, handler.request_deserializer)
+        incoming = _Incoming(self._receiver, handler.request_deserializer)
 
         async def work(context: Context) -> Any:
             request = incoming.all(context) if handler.request_streaming else await incoming.one(context)
@@ -70,11 +71,11 @@ class Observed(grpc.aio.ServerInterceptor):
 class _Incoming:
     """The requests of one method."""
 
-    def __init__(self, intake: Intake, deserialize: Callable[[bytes], Any]) -> None:
-        self._intake, self._deserialize = intake, deserialize
+    def __init__(self, receiver: Receiver, deserialize: Callable[[bytes], Any]) -> None:
+        self._receiver, self._deserialize = receiver, deserialize
 
     async def one(self, context: Context) -> Any:
-        data = await self._intake.receive(context)
+        data = await self._receiver.receive(context)
         if data is grpc.aio.EOF:
             raise NoMessageError("The call ended before its message had come.")
         try:
@@ -112,7 +113,7 @@ class _Call:
             code = grpc.StatusCode.OK
             return result
         except ServiceError as error:
-            code = error.code
+            code = status_code(error)
             log.debug("rpc refused", method=self._labels[2], code=code.name, reason=str(error))
             message, metadata = str(error), trailing_metadata(error)
         except asyncio.CancelledError:

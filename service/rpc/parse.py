@@ -1,9 +1,7 @@
 """A request's bytes to its message, without paying for what will be refused."""
 
 from resserve.v1 import classifier_pb2 as pb
-
-# Each image is a task and an answer of its own.
-MAX_IMAGES = 256
+from service.dispatch.inference import MAX_IMAGES
 
 # Field number and wire type of `images`, and more fields than any request has use for.
 _IMAGES = 4 << 3 | 2

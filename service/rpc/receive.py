@@ -1,4 +1,7 @@
-"""Messages on their way in: gRPC holds what has come of each, and only the process's memory tells how much that is."""
+"""Receives messages, and breaks calls off when partly received messages use too much memory.
+
+gRPC does not report their size, so the process's memory is watched. The attack: forty callers that send 60 MB each.
+"""
 
 import asyncio
 from typing import Any
@@ -6,7 +9,7 @@ from typing import Any
 import grpc
 
 from service.errors import NoRoomError
-from service.rpc.status import trailing_metadata
+from service.rpc.status import status_code, trailing_metadata
 from service.system.memory import LIMIT, give_back, resident
 from service.telemetry.logs import log
 from service.telemetry.metrics import Metrics
@@ -20,7 +23,7 @@ _MIN_FREED_BYTES = 2**20
 _INTERVAL = 0.1
 
 
-class Intake:
+class Receiver:
     """Receives messages. When memory runs short, calls whose messages still arrive are broken off, the newest first.
 
     No queue bounds this memory: a message is seen once it is complete, and each of a thousand calls may send 64 MiB.
@@ -74,5 +77,5 @@ class Intake:
         log.warning("messages broken off", calls=len(calls))
         self._metrics.rejected.labels("", error.reason).inc(len(calls))
         # Each abort also raises here, whether or not its caller was still there.
-        aborts = (call.abort(error.code, str(error), trailing_metadata(error)) for call in calls)
+        aborts = (call.abort(status_code(error), str(error), trailing_metadata(error)) for call in calls)
         await asyncio.gather(*aborts, return_exceptions=True)

@@ -1,4 +1,4 @@
-"""The gRPC port: the classifier, health and reflection, every RPC observed."""
+"""The gRPC port: the classifier, health and reflection, every RPC through the interceptor."""
 
 import asyncio
 from typing import Any
@@ -8,11 +8,11 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from resserve.v1 import classifier_pb2 as pb
+from service.dispatch.inference import Inference
 from service.rpc.classifier import Classifier
-from service.rpc.interceptor import Observed
+from service.rpc.interceptor import Interceptor
 from service.rpc.parse import parse
-from service.system.descriptors import for_connections
-from service.system.sockets import grpc_port_taken
+from service.system.sockets import descriptors_for_connections, grpc_port_taken
 from service.telemetry.metrics import Metrics
 
 SERVICE = pb.DESCRIPTOR.services_by_name["Classifier"].full_name
@@ -39,11 +39,11 @@ class GrpcServer:
         port: that is listened on.
     """
 
-    def __init__(self, classifier: Classifier, metrics: Metrics, host: str, port: int, *, shared: bool) -> None:
+    def __init__(self, inference: Inference, metrics: Metrics, host: str, port: int, *, shared: bool) -> None:
         """Take the port; nothing is answered before `start`.
 
         Args:
-            classifier: what answers.
+            inference: gives the answers.
             metrics: get every RPC.
             host: a name or address.
             port: 0 takes a free one.
@@ -52,16 +52,16 @@ class GrpcServer:
         Raises:
             ResServeError: the port is taken, or the host is not an address of this machine.
         """
-        self._classifier = classifier
+        self._inference = inference
         self._server = grpc.aio.server(
-            interceptors=[Observed(metrics)],
+            interceptors=[Interceptor(metrics)],
             options=(
                 *_OPTIONS,
                 ("grpc.so_reuseport", int(shared)),
-                ("grpc.max_allowed_incoming_connections", for_connections()),
+                ("grpc.max_allowed_incoming_connections", descriptors_for_connections()),
             ),
         )
-        self._server.add_generic_rpc_handlers((_handlers(classifier),))
+        self._server.add_generic_rpc_handlers((_handlers(Classifier(inference)),))
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
@@ -85,7 +85,7 @@ class GrpcServer:
     async def stop(self, grace: float) -> None:
         """Say NOT_SERVING, refuse new calls, and wait up to `grace` seconds for those accepted."""
         await self._health.enter_graceful_shutdown()
-        idle = asyncio.create_task(self._classifier.drain().wait())
+        idle = asyncio.create_task(self._inference.drain().wait())
         await asyncio.sleep(_REFUSING)
         stopping = asyncio.create_task(self._server.stop(grace))
         await asyncio.wait({idle, stopping}, return_when=asyncio.FIRST_COMPLETED)

@@ -1,165 +1,196 @@
-"""More frontends on the same port: processes of their own that share the workers of the first.
+"""All frontends: the one in this process, and those in processes of their own, which share its port.
 
-The first frontend owns the workers and the HTTP port. Over a socket pair it hands every other one a channel to each
-worker that is ready, and tells it what state each model is in; what one finds to be poison all are told.
+All are told the same in the same way. A process that ends or hangs is replaced.
 """
 
 import asyncio
-import contextlib
-import json
-import socket
-import subprocess
-import sys
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import Protocol
 
-from service.dispatch.model import Model
-from service.ipc import messages
+from resserve.errors import ResServeError
+from resserve.model_key import ModelKey
+from service.frontend.frontend import Frontend
+from service.ipc import connection
+from service.ipc.messages import (
+    Attached,
+    Block,
+    Blocked,
+    CannotListen,
+    Configure,
+    Listen,
+    Listening,
+    Message,
+    RejectedVersion,
+    SetState,
+)
 from service.settings import Settings
-from service.supervisor.heartbeat import Heartbeat
-from service.supervisor.worker_process import WorkerProcess
+from service.supervisor.frontend_process import FrontendLink, FrontendProcess
+from service.supervisor.launch import launch_frontend
+from service.supervisor.versions import Status
+from service.telemetry.gathering import Gathered
 from service.telemetry.logs import log
 
 _RESTART_SECONDS = 0.5
-_STARTS_WITHIN = 60
+# Seconds that a scrape waits for a frontend; one that does not answer keeps the samples it gave last.
+_GATHER_SECONDS = 2.0
 
 
-class Siblings:
-    """The other frontends, as the first sees them. One that ends or hangs is replaced."""
+class FrontendEvents(Protocol):
+    """Takes note of what frontends say; each call names the version."""
 
-    def __init__(self, settings: Settings, models: Mapping[str, Model]) -> None:
-        """On the running event loop; nothing is started before `listen`.
+    def on_attached(self, key: ModelKey) -> None:
+        """Every frontend answers for the version with its worker."""
+
+    def on_rejected(self, key: ModelKey, reason: str) -> None:
+        """A frontend cannot serve the version."""
+
+
+class Frontends:
+    """The frontends of the service.
+
+    Attributes:
+        local: the frontend in this process.
+        gathered: the samples of all.
+    """
+
+    def __init__(self, settings: Settings, versions: Mapping[ModelKey, Status], events: FrontendEvents) -> None:
+        """Make the frontend of this process; it answers calls from `open` on.
 
         Args:
             settings: of the service.
-            models: of the first frontend, by name.
+            versions: that there are.
+            events: is told of everything.
         """
-        self._settings, self._models = settings, models
-        self._frontends: list[_Sibling] = []
-        self._port = 0
-        self._stopping = False
-        self._states: dict[str, dict[str, Any]] = {}
-        self._workers: dict[str, tuple[Model, dict[str, Any], WorkerProcess]] = {}
+        self.gathered = Gathered()
+        self._settings, self._versions, self._events = settings, versions, events
+        self._loop = asyncio.get_running_loop()
+        self._port: asyncio.Future[int] = self._loop.create_future()
+        self._is_closed = False
+        mine, theirs = connection.pair()
+        self.local = Frontend(self._configure(1), theirs, on_hang_up=lambda: None)
+        self._running = self._loop.create_task(self.local.run())
+        self._links = [FrontendLink(1, mine, self._on_message, self._on_end)]
+        self._introduce(self._links[0])
 
-    def listen(self, port: int) -> None:
-        """Start them on the port that the first has taken."""
-        self._port = port
-        for _ in range(self._settings.frontends - 1):
-            self._start()
+    async def open(self, port: int) -> int:
+        """Answer calls on the port, 0 for a free one; the port.
 
-    def connect(self, model: Model, ready: dict[str, Any], worker: WorkerProcess) -> None:
-        """A worker is ready for all."""
-        self._states.pop(model.name, None)
-        self._workers[model.name] = (model, ready, worker)
-        for frontend in self._frontends:
-            frontend.connect(model, ready, worker)
+        Raises:
+            ResServeError: the port is taken.
+        """
+        self._links[0].send(Listen(port))
+        port = await self._port
+        for number in range(2, self._settings.frontends + 1):
+            self._start(number)
+        return port
 
-    def move(self, model: Model) -> None:
-        """A model is no longer ready."""
-        self._workers.pop(model.name, None)
-        self._states[model.name] = {"model": model.name, "state": model.state, "reason": model.reason}
-        for frontend in self._frontends:
-            frontend.tell(self._states[model.name])
+    def attach(self, key: ModelKey) -> None:
+        """Hand a version's worker to all."""
+        if worker := self._versions[key].worker:
+            for link in self._links:
+                link.attach(key, *worker)
 
-    def condemn(self, name: str, digest: bytes, finder: "_Sibling | None" = None) -> None:
-        """An image of a model is poison, as one of the frontends has found."""
-        if finder and (dispatcher := self._models[name].dispatcher):
-            dispatcher.refuse([digest])
-        for frontend in self._frontends:
-            if frontend is not finder:
-                frontend.tell({"model": name, "poison": [digest.hex()]})
+    def tell_state(self, key: ModelKey) -> None:
+        """Tell all that a version is not ready."""
+        status = self._versions[key]
+        for link in self._links:
+            link.pending.discard(key)
+            link.send(SetState(key, status.state, status.reason))
+
+    async def gather(self) -> None:
+        """Bring `gathered` up to date."""
+        links = list(self._links)
+        for link, samples in zip(
+            links, await asyncio.gather(*(link.gather(_GATHER_SECONDS) for link in links)), strict=True
+        ):
+            if samples is not None and link in self._links:
+                self.gathered.update(link.number, samples)
 
     async def drain(self, seconds: float) -> None:
-        """Let them finish what they accepted, and end those that do not in time."""
-        self._stopping = True
-        for frontend in self._frontends:
-            frontend.tell({"drain": True})
-        await asyncio.gather(*(frontend.ended(seconds) for frontend in self._frontends))
+        """Let all finish what they accepted, within the time."""
+        self._is_closed = True
+        await asyncio.gather(*(link.drain(seconds) for link in self._links), self._running)
 
-    def _start(self) -> None:
-        try:
-            frontend = _Sibling(self._settings, self._replace, self.condemn)
-        except OSError as error:
-            log.error("frontend cannot start", error=str(error), again_in=_RESTART_SECONDS)
-            asyncio.get_running_loop().call_later(_RESTART_SECONDS, self._start)
+    def close(self) -> None:
+        """End them all."""
+        self._is_closed = True
+        self._running.cancel()
+        for link in self._links:
+            link.close()
+        self.local.close()
+
+    def _configure(self, number: int) -> Configure:
+        settings = self._settings
+        return Configure(
+            number=number,
+            host=settings.host,
+            shared=settings.frontends > 1,
+            default_deadline=settings.default_deadline,
+            wait_share=settings.wait_share,
+            queue_order=settings.order,
+            drain_seconds=settings.drain_seconds,
+            log_level=settings.log_level,
+            log_format=settings.log_format,
+        )
+
+    def _start(self, number: int) -> None:
+        if self._is_closed:
             return
-        for state in self._states.values():
-            frontend.tell(state)
-        for name, model in self._models.items():
-            if model.dispatcher and (poison := model.dispatcher.poison.digests):
-                frontend.tell({"model": name, "poison": [digest.hex() for digest in poison]})
-        for worker in self._workers.values():
-            frontend.connect(*worker)
-        frontend.tell({"port": self._port})
-        self._frontends.append(frontend)
-
-    def _replace(self, frontend: "_Sibling") -> None:
-        if not self._stopping:
-            log.error("frontend ended", pid=frontend.pid)
-            self._frontends.remove(frontend)
-            asyncio.get_running_loop().call_later(_RESTART_SECONDS, self._start)
-
-
-class _Sibling:
-    """One other frontend."""
-
-    def __init__(
-        self,
-        settings: Settings,
-        gone: Callable[["_Sibling"], None],
-        condemn: Callable[[str, bytes, "_Sibling"], None],
-    ) -> None:
-        self._gone, self._condemn = gone, condemn
-        self._loop = asyncio.get_running_loop()
-        self._control, theirs = messages.pair()
-        command = [sys.executable, "-m", "service.frontend", str(theirs.fileno())]
-        self._process = subprocess.Popen(command, pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL)
-        theirs.close()
-        self.pid = self._process.pid
-        self._loop.add_reader(self._control, self._listen)
-        self.tell({"settings": settings.model_dump(mode="json")})
-        # The first ping is answered before it takes a call.
-        self._heartbeat = Heartbeat(lambda: self.tell({"ping": True}), self._process.kill, starts_within=_STARTS_WITHIN)
-
-    def tell(self, content: dict[str, Any], fds: tuple[int, ...] = ()) -> None:
-        """Send a message; one that has just ended misses nothing."""
         try:
-            socket.send_fds(self._control, [json.dumps(content).encode()], fds)
+            launched = launch_frontend()
         except OSError as error:
-            log.warning("frontend does not listen", pid=self.pid, error=str(error))
-
-    def connect(self, model: Model, ready: dict[str, Any], worker: WorkerProcess) -> None:
-        """Give it a channel of its own to a worker."""
-        mine, theirs = messages.pair()
-        worker.attach(theirs)
-        self.tell({"model": model.name, "ready": ready}, (mine.fileno(),))
-        mine.close()
-        theirs.close()
-
-    async def ended(self, seconds: float) -> None:
-        """Wait for its end, or make it."""
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            await self._loop.run_in_executor(None, self._process.wait, seconds)
-        self._process.kill()
-
-    def _listen(self) -> None:
-        try:
-            packet = self._control.recv(messages.MAX_PACKET)
-        except OSError:
-            packet = b""
-        if not packet:
-            self._hang_up()
+            log.error("frontend cannot start", frontend=number, error=str(error), again_in=_RESTART_SECONDS)
+            self._loop.call_later(_RESTART_SECONDS, self._start, number)
             return
-        match json.loads(packet):
-            case {"pong": True}:
-                self._heartbeat.answered()
-            case {"model": str(name), "poison": str(digest)}:
-                self._condemn(name, bytes.fromhex(digest), self)
+        link = FrontendProcess(self._configure(number), launched, self._on_message, self._on_end)
+        self._links.append(link)
+        self._introduce(link)
+        link.send(Listen(self._port.result()))
 
-    def _hang_up(self) -> None:
-        self._heartbeat.stop()
-        self._loop.remove_reader(self._control)
-        self._control.close()
-        self._process.kill()
-        self._loop.run_in_executor(None, self._process.wait)
-        self._gone(self)
+    def _introduce(self, link: FrontendLink) -> None:
+        """Tell a new frontend everything that the others know."""
+        for key, status in self._versions.items():
+            link.send(status.found.introduction)
+            if status.blocked:
+                link.send(Block(key, list(status.blocked)))
+            if status.worker:
+                link.attach(key, *status.worker)
+            elif status.state != "LOADING" or status.reason:
+                link.send(SetState(key, status.state, status.reason))
+
+    def _on_message(self, link: FrontendLink, message: Message) -> None:
+        match message:
+            case Listening(port):
+                if not self._port.done():
+                    self._port.set_result(port)
+            case CannotListen(reason):
+                if self._port.done():
+                    log.error("frontend cannot listen", frontend=link.number, reason=reason)
+                else:
+                    self._port.set_exception(ResServeError(reason))
+            case Attached(key, worker):
+                status = self._versions[key]
+                if status.worker and status.worker[0].pid == worker:
+                    self._acknowledge(link, key)
+            case RejectedVersion(key, reason):
+                self._events.on_rejected(key, reason)
+                self._acknowledge(link, key)
+            case Blocked(key, digest):
+                self._versions[key].block(digest)
+                for other in self._links:
+                    if other is not link:
+                        other.send(Block(key, [digest]))
+
+    def _acknowledge(self, link: FrontendLink, key: ModelKey) -> None:
+        link.pending.discard(key)
+        if not any(key in each.pending for each in self._links):
+            self._events.on_attached(key)
+
+    def _on_end(self, link: FrontendLink) -> None:
+        self.gathered.end(link.number)
+        if self._is_closed:
+            return
+        self._links.remove(link)
+        for key in list(link.pending):
+            self._acknowledge(link, key)
+        self._loop.call_later(_RESTART_SECONDS, self._start, link.number)

@@ -1,42 +1,50 @@
-"""Whether another process still answers."""
+"""Pings another process, to notice when it hangs."""
 
 import asyncio
 from collections.abc import Callable
 
-# Who is well answers a ping within milliseconds. Pings are counted, not seconds: one who was stopped himself, with the
-# whole machine perhaps, has sent none meanwhile.
-_EVERY = 1.0
+# A healthy process answers within milliseconds. Unanswered pings are counted instead of elapsed time, so that a paused
+# machine is not mistaken for a hung process.
+INTERVAL_SECONDS = 1.0
 _HUNG_AFTER = 3
 
 
 class Heartbeat:
-    """Pings once a second, from now on; whoever leaves three unanswered hangs."""
+    """Pings at an interval; a process that leaves three pings unanswered hangs."""
 
-    def __init__(self, ping: Callable[[], None], hung: Callable[[], None], *, starts_within: int = _HUNG_AFTER) -> None:
-        """On the running event loop.
+    def __init__(
+        self,
+        ping: Callable[[], None],
+        on_hang: Callable[[], None],
+        *,
+        starts_within: int = _HUNG_AFTER,
+        interval: float = INTERVAL_SECONDS,
+    ) -> None:
+        """Ping from now on, on the running event loop.
 
         Args:
-            ping: sends one, which is answered by a call of `answered`.
-            hung: called once, when too many are unanswered.
+            ping: sends one, which is answered by a call of `answer`.
+            on_hang: called once, when too many are unanswered.
             starts_within: pings until the first must be answered.
+            interval: seconds between two pings.
         """
-        self._ping, self._hung = ping, hung
+        self._ping, self._on_hang, self._interval = ping, on_hang, interval
         self._loop = asyncio.get_running_loop()
         self._left = starts_within
-        self._tick()
+        self._timer = self._loop.call_soon(self._tick)
 
-    def answered(self) -> None:
-        """The other process is well."""
+    def answer(self) -> None:
+        """Take note that the other process is well."""
         self._left = _HUNG_AFTER
 
-    def stop(self) -> None:
+    def close(self) -> None:
         """Ping no more."""
         self._timer.cancel()
 
     def _tick(self) -> None:
         if not self._left:
-            self._hung()
+            self._on_hang()
             return
         self._left -= 1
-        self._timer = self._loop.call_later(_EVERY, self._tick)
+        self._timer = self._loop.call_later(self._interval, self._tick)
         self._ping()

@@ -1,52 +1,57 @@
-"""Starting a worker process, before anything heavy is imported: both then import at the same time."""
+"""Starts worker and frontend processes, each with one end of a control connection."""
 
 import os
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from service.ipc import messages
+from service.ipc import connection
+
+# The lanes are the parallelism: a BLAS or OpenMP pool beside them would only take their cores.
+_WORKER_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
 @dataclass(frozen=True, slots=True)
 class Launched:
-    """A worker process, and the frontend's end of the channel to it."""
+    """A process, and the supervisor's end of the connection to it; it ends when that is closed."""
 
     process: subprocess.Popen[bytes]
-    channel: socket.socket
-
-    def order(self, order: dict[str, Any]) -> None:
-        """Say what it is to load: the fields of `service.worker.loading.Order`."""
-        self.channel.send(messages.encode(messages.Text({"order": order})))
+    sock: socket.socket
 
 
-# The lanes are the parallelism: a BLAS or OpenMP pool beside them would only take their cores.
-_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+def launch_worker() -> Launched:
+    """Start a worker, which waits to be told what to load.
 
-_ahead: list[Launched] = []
-
-
-def launch_ahead() -> None:
-    """Start the worker that the next `launch` gives, while this process still finds out what it is to do."""
-    _ahead.append(_start())
+    Raises:
+        OSError: the system has no process, memory or descriptor for it.
+    """
+    return _launch("service.worker", {**os.environ, **_WORKER_ENVIRONMENT, "GLIBC_TUNABLES": _tunables()})
 
 
-def launch() -> Launched:
-    """A worker that waits for its order, and ends when the channel is closed."""
-    return _ahead.pop() if _ahead else _start()
+def launch_frontend() -> Launched:
+    """Start a frontend, which waits for its settings.
+
+    Raises:
+        OSError: the system has no process, memory or descriptor for it.
+    """
+    return _launch("service.frontend", os.environ)
 
 
-def _start() -> Launched:
-    mine, theirs = messages.pair()
-    with theirs:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "service.worker", str(theirs.fileno())],
-            pass_fds=(theirs.fileno(),),
-            stdin=subprocess.DEVNULL,
-            env={**os.environ, **_ENVIRONMENT, "GLIBC_TUNABLES": _tunables()},
-        )
+def _launch(module: str, environment: Mapping[str, str]) -> Launched:
+    mine, theirs = connection.pair()
+    try:
+        with theirs:
+            process = subprocess.Popen(
+                [sys.executable, "-m", module, str(theirs.fileno())],
+                pass_fds=(theirs.fileno(),),
+                stdin=subprocess.DEVNULL,
+                env=environment,
+            )
+    except OSError:
+        mine.close()
+        raise
     return Launched(process, mine)
 
 

@@ -1,13 +1,13 @@
-"""A worker process: started, watched, ended."""
+"""One running worker: watched, and killed when it hangs."""
 
 import asyncio
 import signal
 import socket
+import time
 from collections.abc import Callable
 
-from service.ipc import messages
-from service.ipc.connection import Channel
-from service.ipc.slots import Slots
+from service.ipc.connection import Connection
+from service.ipc.messages import AddFrontend, FirstAnswer, Loaded, Message, Ping, Pong, Refused
 from service.supervisor.heartbeat import Heartbeat
 from service.supervisor.launch import Launched
 
@@ -17,70 +17,62 @@ class WorkerProcess:
 
     Attributes:
         pid: process id.
+        started: when it was, on the monotonic clock.
     """
 
     def __init__(
         self,
         launched: Launched,
-        slots: Slots,
         *,
-        heard: Callable[[messages.Message], None],
-        gone: Callable[[str], None],
-        stalled: Callable[[float], bool],
         load_seconds: float,
+        on_message: Callable[[Loaded | Refused | FirstAnswer], None],
+        on_exit: Callable[[str], None],
     ) -> None:
         """Listen to it on the running event loop.
 
         Args:
-            launched: has its order.
-            slots: of this frontend.
-            heard: called with each message.
-            gone: called once, when it has ended or was ended, with the reason.
-            stalled: told every second how long its longest run has taken; says whether that is too long.
-            load_seconds: until `begin`; a worker that takes longer hangs.
+            launched: was told what to load.
+            load_seconds: a worker that takes longer to load hangs.
+            on_message: called with each message but answers to pings.
+            on_exit: called once, when it has ended or was killed, with the reason.
         """
-        self._heard, self._gone, self._stalled = heard, gone, stalled
+        self._on_message, self._on_exit = on_message, on_exit
         self._loop = asyncio.get_running_loop()
         self._process = launched.process
-        self.pid = self._process.pid
-        self._ended = False
-        self._channel = Channel(launched.channel, self._listen, lambda: self.end("crash"))
-        self._channel.send(messages.Text({"slots": slots.shape}), (slots.fd,))
-        self._loading = self._loop.call_later(load_seconds, self.end, "hang")
+        self.pid, self.started = self._process.pid, time.monotonic()
+        self._connection = Connection(launched.sock, self._receive, lambda: self.kill("crash"))
+        self._loading = self._loop.call_later(load_seconds, self.kill, "hang")
         self._heartbeat: Heartbeat | None = None
+        self._has_ended = False
 
-    def begin(self) -> None:
-        """It has loaded its model: from now on it must answer pings."""
-        self._loading.cancel()
-        self._heartbeat = Heartbeat(lambda: self.send(messages.Ping()), lambda: self.end("hang"))
+    def add_frontend(self, sock: socket.socket) -> None:
+        """Let the worker serve a frontend, which has the other end of this socket pair."""
+        self._connection.send(AddFrontend(), sock.fileno())
 
-    def send(self, message: messages.Message) -> None:
-        """Send one message."""
-        self._channel.send(message)
-
-    def attach(self, end: socket.socket) -> None:
-        """Let the worker serve another frontend too, which has the other end of this one's socket pair."""
-        self._channel.send(messages.Text({"attach": True}), (end.fileno(),))
-
-    def end(self, reason: str) -> None:
-        """Kill it, whatever it is doing; `gone(reason)` is called, once."""
-        if self._ended:
+    def kill(self, reason: str) -> None:
+        """End it, whatever it is doing; `on_exit(reason)` is called, once."""
+        if self._has_ended:
             return
-        self._ended = True
+        self._has_ended = True
         self._loading.cancel()
         if self._heartbeat:
-            self._heartbeat.stop()
-        self._channel.close()
+            self._heartbeat.close()
+        self._connection.close()
         self._process.send_signal(signal.SIGKILL)
         # A process is reaped when its memory is returned; that takes a while, which the loop need not wait for.
         self._loop.run_in_executor(None, self._process.wait)
-        self._gone(reason)
+        self._on_exit(reason)
 
-    def _listen(self, message: messages.Message) -> None:
-        if isinstance(message, messages.Pong):
-            assert self._heartbeat
-            self._heartbeat.answered()
-            if self._stalled(message.longest):
-                self.end("hang")
-        else:
-            self._heard(message)
+    def _receive(self, message: Message, fd: int | None) -> None:
+        match message:
+            case Pong(stalled):
+                if self._heartbeat:
+                    self._heartbeat.answer()
+                if stalled:
+                    self.kill("hang")
+            case Loaded():
+                self._loading.cancel()
+                self._heartbeat = Heartbeat(lambda: self._connection.send(Ping()), lambda: self.kill("hang"))
+                self._on_message(message)
+            case Refused() | FirstAnswer():
+                self._on_message(message)

@@ -1,16 +1,13 @@
-"""Keeps one model version's worker running: started, replaced when it ends, given up when it keeps ending."""
+"""Keeps one version's worker running: started, replaced when it ends, given up when it keeps ending."""
 
 import asyncio
-import time
+from collections.abc import Callable
+from typing import Protocol
 
-from prometheus_client import Counter
-
-from service.dispatch.model import Model
-from service.ipc import messages
-from service.settings import Settings
-from service.supervisor.frontends import Siblings
-from service.supervisor.launch import Launched, launch
-from service.supervisor.load_request import order
+from resserve.model_key import ModelKey
+from service.ipc import connection
+from service.ipc.messages import FirstAnswer, Load, Loaded, Refused
+from service.supervisor.launch import Launched, launch_worker
 from service.supervisor.worker_process import WorkerProcess
 from service.telemetry.logs import log
 
@@ -23,97 +20,84 @@ _CRASH_LOOP = 5
 _NO_START = 1.0
 
 
-class Supervisor:
-    """Owns the worker process of one model version, and tells every frontend what becomes of it."""
+class WorkerEvents(Protocol):
+    """Takes note of a worker's life; each call names the version."""
 
-    def __init__(
-        self, model: Model, settings: Settings, launched: Launched, restarts: Counter, siblings: Siblings
-    ) -> None:
+    def on_loaded(self, key: ModelKey, process: WorkerProcess, loaded: Loaded) -> None:
+        """The worker is ready for frontends."""
+
+    def on_lost(self, key: ModelKey, reason: str) -> None:
+        """The worker has ended, and another will come; `reason` is "crash" or "hang"."""
+
+    def on_given_up(self, key: ModelKey, reason: str) -> None:
+        """The version cannot be loaded, or its workers keep ending."""
+
+
+class SupervisedWorker:
+    """Owns the worker process of one version."""
+
+    def __init__(self, request: Load, launched: Launched, load_seconds: float, events: WorkerEvents) -> None:
         """Take over the first worker.
 
         Args:
-            model: in this frontend.
-            settings: of the service.
-            launched: the first worker, with its order.
-            restarts: counts them, by model and reason.
-            siblings: the other frontends.
+            request: tells a worker what to load.
+            launched: was sent the request.
+            load_seconds: a worker that takes longer to load hangs.
+            events: is told of everything.
         """
-        self._model, self._siblings = model, siblings
-        self._order = order(model.version, settings)
-        self._load_seconds = settings.load_seconds
-        self._restarts = restarts
-        self._process: WorkerProcess | None = None
+        self._request, self._load_seconds, self._events = request, load_seconds, events
         self._ends = 0
-        self._timer: asyncio.TimerHandle | None = None
-        self._stopping = False
-        self._watch(launched)
+        self._cancel_restart: Callable[[], None] = lambda: None
+        self._is_closed = False
+        self._process = self._watch(launched)
 
     @property
-    def pid(self) -> int | None:
-        """Of the worker, while there is one."""
-        return self._process.pid if self._process else None
+    def pid(self) -> int:
+        """Process id of the worker, or of the last one while it is replaced."""
+        return self._process.pid
 
-    def stop(self) -> None:
+    def close(self) -> None:
         """End the worker for good."""
-        self._stopping = True
-        if self._timer:
-            self._timer.cancel()
-        if self._process:
-            self._process.end("stop")
+        self._is_closed = True
+        self._cancel_restart()
+        self._process.kill("stop")
 
     def _start(self) -> None:
         try:
-            launched = launch()
+            launched = launch_worker()
         except OSError as error:
-            log.error("worker cannot start", model=self._model.name, error=str(error), again_in=_NO_START)
-            self._timer = asyncio.get_running_loop().call_later(_NO_START, self._start)
+            log.error("worker cannot start", model=self._request.key.name, error=str(error), again_in=_NO_START)
+            self._start_later(_NO_START)
             return
-        launched.order(self._order)
-        self._watch(launched)
+        connection.send(launched.sock, self._request)
+        self._process = self._watch(launched)
 
-    def _watch(self, launched: Launched) -> None:
-        assert self._model.slots and self._model.dispatcher
-        self._started = time.monotonic()
-        self._process = WorkerProcess(
-            launched,
-            self._model.slots,
-            heard=self._heard,
-            gone=self._gone,
-            stalled=self._model.dispatcher.stalled,
-            load_seconds=self._load_seconds,
+    def _start_later(self, seconds: float) -> None:
+        self._cancel_restart = asyncio.get_running_loop().call_later(seconds, self._start).cancel
+
+    def _watch(self, launched: Launched) -> WorkerProcess:
+        return WorkerProcess(
+            launched, load_seconds=self._load_seconds, on_message=self._on_message, on_exit=self._on_exit
         )
 
-    def _heard(self, message: messages.Message) -> None:
-        assert self._process and self._model.dispatcher
+    def _on_message(self, message: Loaded | Refused | FirstAnswer) -> None:
         match message:
-            case messages.Text(content={"ready": dict(ready)}):
-                self._process.begin()
-                self._model.connect(ready, self._process.send)
-                self._siblings.connect(self._model, ready, self._process)
-                seconds = round(time.monotonic() - self._started, 3)
-                log.info("model ready", model=self._model.name, seconds=seconds, plan=self._model.status.plan)
-            case messages.Text(content={"refused": str(reason)}):
-                self._stopping = True  # a version that was refused once is refused always
-                self._move_to_failed(reason)
-            case messages.Text(content={"answered": True}):
+            case Loaded():
+                self._events.on_loaded(self._request.key, self._process, message)
+            case Refused(reason):
+                self._is_closed = True  # a version that was refused once is refused always
+                self._events.on_given_up(self._request.key, reason)
+            case FirstAnswer():
                 self._ends = 0
-            case _:
-                self._model.dispatcher.heard(message)
 
-    def _gone(self, reason: str) -> None:
-        self._process = None
-        if self._stopping:
+    def _on_exit(self, reason: str) -> None:
+        if self._is_closed:
             return
+        key = self._request.key
         self._ends += 1
-        self._restarts.labels(self._model.name, reason).inc()
         delay = _BACKOFF[min(self._ends, len(_BACKOFF)) - 1]
-        log.error("worker ended", model=self._model.name, reason=reason, restart_in=delay)
-        self._model.disconnect(f"its worker is being replaced ({reason}).")
-        self._siblings.move(self._model)
+        log.error("worker ended", model=key.name, worker=self._process.pid, reason=reason, restart_in=delay)
+        self._events.on_lost(key, reason)
         if self._ends >= _CRASH_LOOP:
-            self._move_to_failed(f"its worker ended {self._ends} times in a row ({reason}).")
-        self._timer = asyncio.get_running_loop().call_later(delay, self._start)
-
-    def _move_to_failed(self, reason: str) -> None:
-        self._model.move("FAILED", reason)
-        self._siblings.move(self._model)
+            self._events.on_given_up(key, f"its worker ended {self._ends} times in a row ({reason}).")
+        self._start_later(delay)

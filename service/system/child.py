@@ -1,4 +1,4 @@
-"""A child process of the service: it lives and dies with its parent, which alone handles signals."""
+"""A child process of the service: it lives and dies with its parent, and leaves signals to it."""
 
 import ctypes
 import signal

@@ -1,9 +1,28 @@
-"""Taking the ports: cheap to import, so that what is wrong is said before anything heavy is loaded."""
+"""Ports, and the file descriptors that connections may take."""
 
 import errno
+import resource
 import socket
 
 from resserve.errors import ResServeError
+
+# Descriptors for workers and frontends that are started, for the connections to them, and for the HTTP port.
+_RESERVED_DESCRIPTORS = 128
+_MAX_CONNECTIONS = 2**31 - 1
+
+
+def raise_descriptor_limit() -> None:
+    """Allow this process, and those it starts, as many descriptors as it may: 1,024 is usual, a million allowed."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def descriptors_for_connections() -> int:
+    """Say how many connections gRPC may hold: without a free descriptor, no worker that ends could be replaced."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit == resource.RLIM_INFINITY:
+        return _MAX_CONNECTIONS
+    return min(_MAX_CONNECTIONS, max(limit // 2, limit - _RESERVED_DESCRIPTORS))
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -1,32 +1,33 @@
-"""Structured logs on stderr: readable on a terminal, JSON elsewhere."""
+"""Structured logs on stderr: readable on a terminal, JSON elsewhere. Each line names its process."""
 
 import logging
+import os
 import sys
 
-# structlog imports rich where it can, to draw tracebacks as nobody reads them here: a fifteenth of every start.
-_without_rich = "rich" not in sys.modules
-if _without_rich:
-    sys.modules["rich"] = None  # type: ignore[assignment]
-import structlog  # noqa: E402
-
-if _without_rich:
-    del sys.modules["rich"]
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
 
 log = structlog.get_logger()
 
 
-def configure(level: str, log_format: str) -> None:
+def configure(level: str, log_format: str, process: str) -> None:
     """Set structlog up.
 
     Args:
         level: debug, info, warning or error.
         log_format: auto, console or json.
+        process: this one's name, such as "supervisor" or "frontend 2".
     """
+    pid = os.getpid()
+
+    def name_process(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+        return {"process": process, "pid": pid, **event}
+
     console = log_format == "console" or (log_format == "auto" and sys.stderr.isatty())
-    renderer = (
+    renderer: list[Processor] = (
         [structlog.dev.ConsoleRenderer()]
         if console
-        else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+        else [name_process, structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     )
     structlog.configure(
         processors=[

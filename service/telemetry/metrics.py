@@ -1,4 +1,4 @@
-"""Every series of the service: names, types, units, labels and help in one place."""
+"""Every series of the frontends and the supervisor: names, types, units, labels and help in one place."""
 
 from prometheus_client import (
     CollectorRegistry,
@@ -19,7 +19,7 @@ MODEL = ("model", "version", "architecture", "precision", "device")
 
 
 class Metrics:
-    """The series, in a registry of their own."""
+    """The series of one frontend, in a registry of their own."""
 
     def __init__(self) -> None:
         """Register everything."""
@@ -33,7 +33,7 @@ class Metrics:
             return Counter(name, text, labels, registry=registry)
 
         def gauge(name: str, text: str, labels: tuple[str, ...]) -> Gauge:
-            return Gauge(name, text, labels, registry=registry, multiprocess_mode="livesum")
+            return Gauge(name, text, labels, registry=registry)
 
         self.request = histogram("resserve_request_seconds", "Arrival to finished answer.", (*MODEL, "code"))
         self.stage = histogram("resserve_stage_seconds", "Parts of an answered request.", (*MODEL, "stage"))
@@ -43,14 +43,31 @@ class Metrics:
         self.images = counter("resserve_images", "Images classified.", MODEL)
         self.rejected = counter("resserve_rejected", "Images and requests not answered.", ("model", "reason"))
         self.queue = gauge("resserve_queue_images", "Images that wait to be decoded.", MODEL)
-        self.service = gauge("resserve_in_service_images", "Images between decoding and the end of their run.", MODEL)
-        self.restarts = counter("resserve_worker_restarts", "Workers that were replaced.", ("model", "reason"))
+        self.in_flight = gauge("resserve_in_service_images", "Images between decoding and the end of their run.", MODEL)
         self.new_shapes = counter(
             "resserve_first_seen_shapes", "Batches of a size that a GPU had not run before it was ready.", MODEL
         )
         rpc = ("grpc_type", "grpc_service", "grpc_method")
         self.handled = counter("grpc_server_handled", "RPCs completed, by code.", (*rpc, "grpc_code"))
         self.handling = histogram("grpc_server_handling_seconds", "RPCs from start to end, in seconds.", rpc)
+
+    def remove(self, model: str, version: int) -> None:
+        """Drop the series of a version that is gone."""
+        labels = {"model": model, "version": str(version)}
+        own = (self.request, self.stage, self.batch, self.images, self.queue, self.in_flight, self.new_shapes)
+        for metric in own:
+            metric.remove_by_labels(labels)
+
+
+class SupervisorMetrics:
+    """The series of the supervisor, in a registry of their own."""
+
+    def __init__(self) -> None:
+        """Register everything."""
+        self.registry = CollectorRegistry()
+        self.restarts = Counter(
+            "resserve_worker_restarts", "Workers that were replaced.", ("model", "reason"), registry=self.registry
+        )
 
 
 class ModelMetrics:
@@ -66,7 +83,7 @@ class ModelMetrics:
         self.images = metrics.images.labels(**labels)
         self.new_shapes = metrics.new_shapes.labels(**labels)
         self.queue = metrics.queue.labels(**labels)
-        self.service = metrics.service.labels(**labels)
+        self.in_flight = metrics.in_flight.labels(**labels)
 
     def request(self, code: str, seconds: float) -> None:
         """Count one finished request."""

@@ -54,7 +54,7 @@ HEADERS = {
 
 def create_app(
     *,
-    metrics: Callable[[], bytes],
+    metrics: Callable[[], Awaitable[bytes]],
     health: Callable[[], dict[str, Any]],
     classify: Callable[[bytes, str], Awaitable[dict[str, Any]]],
     models: Callable[[], list[dict[str, Any]]],
@@ -74,7 +74,7 @@ def create_app(
     """
 
     async def get_metrics(_: Request) -> Response:
-        return Response(metrics(), media_type=EXPOSITION)
+        return Response(await metrics(), media_type=EXPOSITION)
 
     async def get_livez(_: Request) -> Response:
         return PlainTextResponse("ok\n")

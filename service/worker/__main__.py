@@ -1,91 +1,103 @@
-"""`python -m service.worker CHANNEL`: an inherited descriptor, through which everything else comes."""
+"""`python -m service.worker FD`: the process of one model version. FD is its control connection to the supervisor."""
 
-import contextlib
 import os
 import socket
 import sys
 import threading
-from dataclasses import asdict
 
 from service.system.child import die_with_parent
 
 die_with_parent()  # also while the rest is imported
 
+from setproctitle import setproctitle  # noqa: E402
+
 from resserve.errors import ResServeError  # noqa: E402
-from service.ipc import messages  # noqa: E402
+from service.ipc.connection import BlockingConnection  # noqa: E402
+from service.ipc.messages import (  # noqa: E402
+    AddFrontend,
+    Cancel,
+    FirstAnswer,
+    Load,
+    Loaded,
+    Ping,
+    Pong,
+    Refused,
+    Run,
+    UseSlots,
+    shorten,
+)
 from service.ipc.slots import Slots  # noqa: E402
 from service.latency import RunTimeModel  # noqa: E402
 from service.system.memory import give_back, keep_heap  # noqa: E402
-from service.worker.loading import Loaded, Order, load  # noqa: E402
-from service.worker.scheduler import BatchScheduler, Frontend  # noqa: E402
+from service.worker.loading import LoadedEngine, load  # noqa: E402
+from service.worker.scheduler import BatchScheduler, Client  # noqa: E402
 
 
 def main() -> None:
-    """Load what the frontend orders, say so, and answer until the frontend hangs up."""
+    """Load the version that the supervisor names, say so, and answer frontends until the supervisor hangs up."""
     keep_heap()
-    channel = socket.socket(fileno=int(sys.argv[1]))
-    packet = channel.recv(messages.MAX_PACKET)
-    if not packet:
+    control = BlockingConnection(socket.socket(fileno=int(sys.argv[1])))
+    messages = iter(control)
+    if (first := next(messages, None)) is None:
         return
-    first = messages.decode(packet)
-    assert isinstance(first, messages.Text)
+    request, _ = first
+    if not isinstance(request, Load):
+        raise ValueError(f"the supervisor's first message was {request}")
+    setproctitle(f"resserve worker {request.key}")
     try:
-        loaded = load(Order(**first.content["order"]))
+        loaded = load(request)
     except ResServeError as error:
-        _tell(channel, {"refused": str(error)})
+        control.send(Refused(shorten(str(error))))
         return
     times = RunTimeModel(dict(loaded.measured.runs), loaded.measured.solo)
-    lanes = BatchScheduler(loaded.engine, times, answered=lambda: _tell(channel, {"answered": True}))
+    scheduler = BatchScheduler(loaded.engine, times, lambda: control.send(FirstAnswer()))
     give_back()
-    _tell(channel, {"ready": _state(loaded)})
-    _listen(channel, lanes)
+    control.send(_describe(loaded))
+    for message, fd in messages:
+        match message:
+            case AddFrontend() if fd is not None:
+                connection = BlockingConnection(socket.socket(fileno=fd))
+                threading.Thread(target=_serve_frontend, args=(connection, scheduler), daemon=True).start()
+            case Ping():
+                control.send(Pong(scheduler.is_stalled))
     os._exit(0)  # lanes may be in the middle of runs that nobody waits for
 
 
-def _tell(channel: socket.socket, content: dict[str, object]) -> None:
-    with contextlib.suppress(OSError):  # nobody listens any more
-        channel.send(messages.encode(messages.Text(content)))
+def _describe(loaded: LoadedEngine) -> Loaded:
+    engine, plan = loaded.engine, loaded.engine.plan
+    return Loaded(
+        device=engine.device,
+        provider=engine.provider,
+        lanes=plan.lanes,
+        max_batch=plan.max_batch,
+        solo_threads=plan.solo_threads,
+        fixed_sizes=plan.fixed,
+        credits=plan.credits,
+        run_seconds=loaded.measured.runs,
+        solo_seconds=loaded.measured.solo,
+    )
 
 
-def _state(loaded: Loaded) -> dict[str, object]:
-    engine = loaded.engine
-    return {
-        "device": engine.device,
-        "provider": engine.provider,
-        "plan": asdict(engine.plan),
-        "credits": engine.plan.credits,
-        "measured": asdict(loaded.measured),
-    }
+def _serve_frontend(connection: BlockingConnection, scheduler: BatchScheduler) -> None:
+    """Take a frontend's messages until it hangs up."""
+    messages = iter(connection)
+    first = next(messages, None)
+    if first is None:
+        return
+    shape, fd = first
+    if not isinstance(shape, UseSlots) or fd is None:
+        raise ValueError(f"a frontend's first message was {shape}")
+    client = Client(connection, Slots(fd, shape))
+    for message, _ in messages:
+        match message:
+            case Run():
+                scheduler.add(message, client)
+            case Cancel(job):
+                scheduler.cancel(job, client)
+    scheduler.forget(client)
+    connection.close()
+    client.slots.close()
 
 
-def _listen(channel: socket.socket, lanes: BatchScheduler) -> None:
-    """Take a frontend's messages until it hangs up. The first has its slots."""
-    frontend = None
-    while True:
-        try:
-            packet, fds, _, _ = socket.recv_fds(channel, messages.MAX_PACKET, 1)
-        except ConnectionResetError:  # hung up with something unread
-            break
-        if not packet:
-            break
-        match messages.decode(packet):
-            case messages.Run() as run:
-                assert frontend
-                lanes.add(run, frontend)
-            case messages.Cancel(job):
-                assert frontend
-                lanes.cancel(job, frontend)
-            case messages.Ping():
-                channel.send(messages.encode(messages.Pong(lanes.longest)))
-            case messages.Text(content={"slots": dict(shape)}):
-                frontend = Frontend(channel, Slots(fds[0], **shape))
-            case messages.Text(content={"attach": True}):
-                other = socket.socket(fileno=fds[0])
-                threading.Thread(target=_listen, args=(other, lanes), daemon=True).start()
-            case message:
-                raise ValueError(f"a worker has no use for {message}")
-    if frontend:
-        lanes.forget(frontend)
-
-
-main()
+if __name__ == "__main__":
+    main()

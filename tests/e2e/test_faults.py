@@ -98,16 +98,17 @@ def test_a_worker_that_hangs_while_it_loads_is_replaced(serve: Serve, load: Load
 
 
 def test_one_models_worker_is_not_the_others(serve: Serve, load: Load, repository: Path) -> None:
-    """While one model's worker is stopped the other's callers notice nothing."""
+    """While one model's worker hangs and is replaced, it is the only one, and the other's callers notice nothing."""
     server = serve(repository)
     callers = load(server, repository, "beta", callers=4)
-    before = server.metric("resserve_worker_memory_bytes", model="alpha")
-    for worker in server.workers():
-        if abs(worker.memory_info().rss - before) < 2**20 and server.events("worker ended") == []:
-            worker.kill()
-            break
+    (worker,), (other,) = server.workers("alpha"), server.workers("beta")
+    worker.suspend()
     restored(server, 1)
     callers.unharmed()
+
+    assert server.workers("alpha") != [worker] and server.workers("beta") == [other]
+    assert server.metric("resserve_worker_restarts_total", model="alpha") == 1
+    assert server.metric("resserve_worker_restarts_total", model="beta") == 0
 
 
 # A private /dev/shm of 16 KiB, full: nobody else's is touched.

@@ -28,25 +28,25 @@ Load = Callable[..., Callers]
 def three(serve: Callable[..., Server], repository: Path) -> Server:
     """A service with three frontends, all of which are there."""
     server = serve(repository, "--model", "alpha", RESSERVE_FRONTENDS="3")
-    wait_until(lambda: len(siblings(server)) == 2, "the other frontends are there")
+    wait_until(lambda: len(others(server)) == 2, "the other frontends are there")
     return server
 
 
-def siblings(server: Server) -> list[psutil.Process]:
+def others(server: Server) -> list[psutil.Process]:
     """The frontends besides the first that listen."""
     found = []
-    for process in server.everyone():
+    for process in server.frontends():
         with suppress(psutil.NoSuchProcess):
-            if "service.frontend" in process.cmdline() and process.net_connections("tcp"):
+            if process.net_connections("tcp"):
                 found.append(process)
     return found
 
 
 def lose(server: Server, how: str) -> None:
     """Kill or suspend one of the other frontends, until another has taken its place."""
-    before = {process.pid for process in siblings(server)}
-    getattr(siblings(server)[0], how)()
-    wait_until(lambda: len(siblings(server)) == 2 and {p.pid for p in siblings(server)} != before, "it is replaced")
+    before = {process.pid for process in others(server)}
+    getattr(others(server)[0], how)()
+    wait_until(lambda: len(others(server)) == 2 and {p.pid for p in others(server)} != before, "it is replaced")
 
 
 def test_a_worker_of_three_frontends_loses_no_answer(three: Server, load: Load, repository: Path) -> None:
@@ -113,8 +113,8 @@ def test_what_one_frontend_finds_to_be_poison_all_refuse(
     """
     write_version(tmp_path / "hazards", "crash")
     server = serve(tmp_path / "hazards", RESSERVE_FRONTENDS="3", RESSERVE_MAX_BATCH="1")
-    wait_until(lambda: len(siblings(server)) == 2, "the other frontends are there")
-    frontend = psutil.Process(server.process.pid) if finder == "the first" else siblings(server)[0]
+    wait_until(lambda: len(others(server)) == 2, "the other frontends are there")
+    frontend = psutil.Process(server.process.pid) if finder == "the first" else others(server)[0]
     end = Event()
 
     def neighbour(number: int) -> int:
@@ -172,10 +172,10 @@ def test_a_frontend_that_cannot_start_is_tried_again(serve: Callable[..., Server
     """Connections to the page have taken the first one's descriptors when another has ended."""
     limited = ["sh", "-c", 'ulimit -n 256; exec "$@"', "sh"]
     server = serve(repository, "--model", "alpha", under=limited, RESSERVE_FRONTENDS="2")
-    wait_until(lambda: siblings(server), "the other frontend is there")
+    wait_until(lambda: others(server), "the other frontend is there")
     with ExitStack() as held:
         hold(server.http.removeprefix("http://"), 400, held)
         wait_until(lambda: psutil.Process(server.pid).num_fds() > 250, "no descriptor is left")
-        siblings(server)[0].kill()
+        others(server)[0].kill()
         wait_until(lambda: server.events("frontend cannot start"), "it is missed")
-    wait_until(lambda: siblings(server), "it is replaced")
+    wait_until(lambda: others(server), "it is replaced")

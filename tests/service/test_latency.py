@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.latency import RunTimeModel
 from tests.support.latencies import latencies
 
 
@@ -66,3 +67,11 @@ def test_predictions_are_sane(latency, batch, ahead) -> None:
     assert 0 <= latency.wait(ahead) <= latency.wait(ahead + 1)
     assert latency.waits(ahead, 9).tolist() == pytest.approx([latency.wait(ahead + behind) for behind in range(9)])
     assert latency.run(3) == pytest.approx(3 * latency.run(1))
+
+
+@given(st.floats(0.001, 100.0), st.integers(1, 8))
+def test_run_far_longer_than_predicted_is_stalled(image_seconds, max_batch) -> None:
+    """A run is hung after ten seconds, or after thirty times its prediction where that is longer."""
+    model = RunTimeModel({1: image_seconds, max_batch: image_seconds * max_batch}, image_seconds)
+    limit = max(10.0, 30 * image_seconds * max_batch)
+    assert not model.is_stalled(limit * 0.999, max_batch) and model.is_stalled(limit * 1.001, max_batch)

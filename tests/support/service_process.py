@@ -9,8 +9,8 @@ import sys
 import time
 import urllib.error
 import urllib.request
-import uuid
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -113,7 +113,6 @@ class Server:
     def __init__(self, repository: Path, folder: Path, *flags: str, under: Sequence[str] = (), **settings: str) -> None:
         """`under` is a command that runs the service's, such as env(1)."""
         self.folder = folder
-        self._mark = uuid.uuid4().hex
         self._stderr = (folder / "log").open("wb")
         self._stdout = (folder / "out").open("wb")
         ready = folder / "ready.json"
@@ -121,7 +120,7 @@ class Server:
         self.process = subprocess.Popen(
             [*under, *command(repository, folder, *flags)],
             cwd=folder,  # where no resserve.toml is, unless the test wrote one
-            env=environment(SERVING_TEST=self._mark, **settings),
+            env=environment(**settings),
             stdin=subprocess.DEVNULL,
             stdout=self._stdout,
             stderr=self._stderr,
@@ -154,24 +153,28 @@ class Server:
     # Processes.
 
     def everyone(self) -> list[psutil.Process]:
-        """Every living process that carries this service's mark, wherever it hangs in the tree."""
+        """Every living process of this service's session, wherever it hangs in the tree."""
         found = []
         for process in psutil.process_iter():
-            try:
-                marked = process.environ().get("SERVING_TEST") == self._mark
-                if marked and process.status() != psutil.STATUS_ZOMBIE:
+            with suppress(psutil.Error, OSError):
+                if os.getsid(process.pid) == self.process.pid and process.status() != psutil.STATUS_ZOMBIE:
                     found.append(process)
-            except psutil.Error:
-                continue
         return found
 
     def workers(self, model: str = "") -> list[psutil.Process]:
-        """The worker processes; of one model when named, by what the service says of its memory."""
-        workers = [p for p in self.everyone() if "service.worker" in " ".join(_quiet(p.cmdline, []))]
-        if not model:
-            return workers
-        ready = [e for e in self.events("model ready") if e["model"] == model]
-        return [p for p in workers if p.pid == ready[-1].get("pid", p.pid)]
+        """The worker processes; of one model when named. A process that was just started has no model yet."""
+        return (
+            self._titled(f"resserve worker {model}@")
+            if model
+            else self._titled("resserve worker ", "-m service.worker")
+        )
+
+    def frontends(self) -> list[psutil.Process]:
+        """The frontends that are processes of their own, once they know their settings."""
+        return self._titled("resserve frontend ")
+
+    def _titled(self, *titles: str) -> list[psutil.Process]:
+        return [p for p in self.everyone() if any(title in " ".join(_quiet(p.cmdline, [])) for title in titles)]
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Send a signal and wait for the end: the exit code."""

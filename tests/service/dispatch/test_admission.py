@@ -47,7 +47,7 @@ arrivals = st.lists(
 )
 policies = st.builds(
     Policy,
-    order=st.sampled_from(("deadline", "arrival")),
+    queue_order=st.sampled_from(("deadline", "arrival")),
     wait_share=st.floats(0.1, 1),
     max_bytes=st.integers(40, 400),
 )

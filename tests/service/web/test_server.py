@@ -27,7 +27,7 @@ class Port:
         self._thread = threading.Thread(target=self._loop.run_forever)
         self._thread.start()
         app = create_app(
-            metrics=lambda: b"one_total 1.0\n",
+            metrics=self._metrics,
             health=lambda: {"ready": self.ready, "models": {"a": {"state": "READY", "reason": ""}}},
             classify=self._classify,
             models=lambda: [{"name": "a"}],
@@ -38,6 +38,9 @@ class Port:
         self.port = listening.getsockname()[1]
         self._server = HttpServer(app, listening)
         self._loop.call_soon_threadsafe(self._server.start)
+
+    async def _metrics(self) -> bytes:
+        return b"one_total 1.0\n"
 
     async def _classify(self, image: bytes, model: str) -> dict[str, Any]:
         self.seen.append((len(image), model))
