@@ -13,18 +13,9 @@ import onnxruntime as ort
 
 from bench.processes import RESSERVE
 from resserve.errors import ResServeError
+from resserve.files import GOLDEN, MANIFEST, MODEL, sha256_file
 from resserve.golden import compare
-from resserve.manifest import (
-    GOLDEN,
-    MANIFEST,
-    MODEL,
-    Certificate,
-    CertificateEntry,
-    InputSpec,
-    Manifest,
-    sha256_file,
-    write_manifest,
-)
+from resserve.manifest import Certificate, CertificateEntry, InputSpec, Manifest, write_manifest
 from resserve.repository import scan
 
 STUB = "stub"

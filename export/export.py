@@ -15,7 +15,8 @@ from export.graph import write_graph
 from export.repository import check_name, new_version, publish
 from models import build, count, find, load_checkpoint
 from resserve.errors import ResServeError
-from resserve.manifest import GOLDEN, MODEL, InputSpec, Manifest, sha256_file
+from resserve.files import GOLDEN, MODEL, sha256_file
+from resserve.manifest import InputSpec, Manifest
 
 # Metrics are training's, of the float32 network.
 _MEASURED = {"fp32": "", "int8": ", before quantisation"}

@@ -7,7 +7,8 @@ import numpy as np
 
 from export.replay import replay
 from resserve.errors import ResServeError
-from resserve.manifest import GOLDEN, MODEL, Certificate, check_digests, read_manifest
+from resserve.files import GOLDEN, MODEL
+from resserve.manifest import Certificate, check_digests, read_manifest
 
 
 def verify(directory: Path) -> Certificate:

@@ -8,13 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from resserve.errors import ResServeError
+from resserve.files import MANIFEST, check_digest
 
 if TYPE_CHECKING:
     from resserve.golden import Logits
-
-MANIFEST = "manifest.json"
-MODEL = "model.onnx"
-GOLDEN = "golden.npz"
 
 _UNSIGNED = "0" * 64
 
@@ -145,12 +142,6 @@ def _render(manifest: Manifest) -> bytes:
     return (json.dumps(manifest.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n").encode()
 
 
-def sha256_file(path: Path) -> str:
-    """The SHA-256 of a file, as 64 hex digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def check_digests(directory: Path, manifest: Manifest) -> None:
     """Compare every file with its digest.
 
@@ -158,8 +149,4 @@ def check_digests(directory: Path, manifest: Manifest) -> None:
         ResServeError: naming the first file that is missing or altered.
     """
     for name, expected in manifest.files.items():
-        path = directory / name
-        if not path.is_file():
-            raise ResServeError(f"{path} is missing; export the model again.")
-        if sha256_file(path) != expected:
-            raise ResServeError(f"{path} was altered: its SHA-256 is not the manifest's; export the model again.")
+        check_digest(directory / name, expected)

@@ -22,7 +22,8 @@ from bench.processes import RESSERVE, serving
 from bench.report import html
 from bench.versions import Untrained, version_directory, write_stub
 from resserve.errors import ResServeError
-from resserve.manifest import GOLDEN, read_manifest, write_manifest
+from resserve.files import GOLDEN
+from resserve.manifest import read_manifest, write_manifest
 
 CHROMIUM = shutil.which("chromium")
 

@@ -7,7 +7,8 @@ import onnx
 import onnxruntime as ort
 from onnx import parser
 
-from resserve.manifest import Certificate, CertificateEntry, InputSpec, Manifest, sha256_file, write_manifest
+from resserve.files import sha256_file
+from resserve.manifest import Certificate, CertificateEntry, InputSpec, Manifest, write_manifest
 from tests.serving import png
 
 SIDE = 8

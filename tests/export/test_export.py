@@ -15,7 +15,8 @@ from export.graph import write_graph
 from export.replay import BATCHES, open_session, replay, run
 from models import CATALOGUE, load_checkpoint, save_checkpoint
 from resserve.errors import ResServeError
-from resserve.manifest import Certificate, InputSpec, read_manifest, sha256_file
+from resserve.files import sha256_file
+from resserve.manifest import Certificate, InputSpec, read_manifest
 from tests.digits import digit, write_checkpoint
 from tests.digits import scans as digits
 

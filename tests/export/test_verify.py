@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from export.replay import BATCHES
 from export.verify import verify
 from resserve.errors import ResServeError
-from resserve.manifest import read_manifest, sha256_file, write_manifest
+from resserve.files import sha256_file
+from resserve.manifest import read_manifest, write_manifest
 
 FILES = ("model.onnx", "golden.npz", "manifest.json")
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from resserve.manifest import GOLDEN, Manifest, read_manifest, sha256_file, write_manifest
+from resserve.files import GOLDEN, sha256_file
+from resserve.manifest import Manifest, read_manifest, write_manifest
 from resserve.v1 import classifier_pb2 as pb
 from tests.serving import Golden, Server, code_of, refuse
 
