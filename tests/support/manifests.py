@@ -1,0 +1,144 @@
+"""Any valid manifest, by hypothesis, and manifests signed as docs/export.md says, apart from the code under test."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from hypothesis import strategies as st
+
+from resserve.certificate import Accuracy, Certificate, CertificateEntry, Estimate
+from resserve.manifest import FileRecord, InputSpec, Manifest, OutputSpec, Provenance
+
+SCHEMA_1 = Path(__file__).parent / "schema1"
+"""Manifests as `resserve export` wrote them on 2026-11-27, byte for byte, before there was a schema 2."""
+
+_SHARES = st.floats(0, 1)
+_FLOATS = st.floats(allow_nan=False, allow_infinity=False)
+_POSITIVE = st.floats(min_value=0, exclude_min=True, allow_infinity=False)
+_COUNTS = st.integers(1, 2**40)
+_DIGESTS = st.text("0123456789abcdef", min_size=64, max_size=64)
+_WORDS = st.text("abcxyz019_-", max_size=9).map("e".__add__)
+_TEXTS = st.text(max_size=12)
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | _FLOATS | _TEXTS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_TEXTS, inner, max_size=3),
+    max_leaves=6,
+)
+_OBJECTS = st.dictionaries(_TEXTS, _JSON, max_size=3)
+_NORMALISATION = st.tuples(_POSITIVE, st.tuples(_FLOATS, _FLOATS, _FLOATS), st.tuples(_POSITIVE, _POSITIVE, _POSITIVE))
+
+
+@st.composite
+def _inputs(draw: st.DrawFn) -> InputSpec:
+    dtype = draw(st.sampled_from(["uint8", "float32", "float16"]))
+    known = dtype != "uint8" or draw(st.booleans())
+    scale, mean, std = draw(_NORMALISATION) if known else (None, None, None)
+    return InputSpec(
+        name=draw(st.text(min_size=1, max_size=9)),
+        dtype=dtype,
+        layout=draw(st.sampled_from(["NHWC", "NCHW"])),
+        channels=draw(st.sampled_from(["RGB", "BGR"])),
+        batch=draw(st.none() | _COUNTS),
+        height=draw(_COUNTS),
+        width=draw(_COUNTS),
+        resize=draw(_COUNTS),
+        interpolation=draw(st.sampled_from(["bilinear", "bicubic"])),
+        background=draw(st.none() | st.tuples(*[st.integers(0, 255)] * 3)),
+        scale=scale,
+        mean=mean,
+        std=std,
+    )
+
+
+_OUTPUTS = st.builds(
+    OutputSpec,
+    name=st.text(min_size=1, max_size=9),
+    kind=st.sampled_from(["logits", "probabilities"]),
+    class_axis=st.integers(-4, 4),
+    temperature=_POSITIVE,
+)
+_ESTIMATES = st.tuples(_FLOATS, _FLOATS, _FLOATS).map(sorted).map(lambda x: Estimate(low=x[0], value=x[1], high=x[2]))
+_ACCURACIES = st.builds(Accuracy, images=_COUNTS, data=_TEXTS, top1=_ESTIMATES, difference=st.none() | _ESTIMATES)
+_ENTRIES = st.builds(
+    CertificateEntry,
+    batch=_COUNTS,
+    images=_COUNTS,
+    max_abs_diff=_POSITIVE,
+    top1_agreement=_SHARES,
+    decided_images=st.none() | _COUNTS,
+    decided_agreement=st.none() | _SHARES,
+)
+
+
+@st.composite
+def _certificates(draw: st.DrawFn) -> list[Certificate]:
+    pairs = draw(st.lists(st.tuples(_WORDS, _WORDS), min_size=1, max_size=3, unique=True))
+    certificates = []
+    for number, (engine, compute) in enumerate(pairs):
+        reason = draw(_TEXTS) if number else ""
+        certificates.append(
+            Certificate(
+                engine=engine,
+                compute=compute,
+                status="refused" if reason else "accepted",
+                reason=reason,
+                tolerance=draw(_POSITIVE),
+                min_top1_agreement=draw(_SHARES),
+                entries=draw(st.lists(_ENTRIES, max_size=2)),
+                accuracy=draw(st.none() | _ACCURACIES),
+                instruction_set=draw(_TEXTS),
+                engine_version=draw(_TEXTS),
+                emulated=bool(number) and draw(st.booleans()),
+            )
+        )
+    return certificates
+
+
+_PROVENANCES = st.builds(
+    Provenance,
+    kind=st.sampled_from(["checkpoint", "state_dict", "onnx"]),
+    file=_TEXTS,
+    sha256=_DIGESTS,
+    data_fingerprint=_TEXTS,
+    epoch=st.none() | _COUNTS,
+    recipe=_OBJECTS,
+    shortcut_padding=st.sampled_from([None, "behind", "both"]),
+)
+_RECORDS = st.builds(FileRecord, sha256=_DIGESTS, bytes=st.none() | _COUNTS)
+
+MANIFESTS = st.builds(
+    Manifest,
+    name=st.text(min_size=1, max_size=9),
+    version=_COUNTS,
+    architecture=_TEXTS,
+    arguments=_OBJECTS,
+    precision=st.sampled_from(["fp32", "fp16", "int8"]),
+    untrained=st.booleans(),
+    unverified=st.booleans(),
+    parameters=_COUNTS,
+    multiply_adds=_COUNTS,
+    input=_inputs(),
+    output=_OUTPUTS,
+    labels=st.lists(_TEXTS, min_size=1, max_size=4),
+    metrics=st.dictionaries(_TEXTS, _FLOATS, max_size=3),
+    metrics_data=_TEXTS,
+    files=st.fixed_dictionaries(
+        {"model.onnx": _RECORDS, "golden.npz": _RECORDS}, optional={"model.onnx.data": _RECORDS}
+    ),
+    provenance=st.none() | _PROVENANCES,
+    tools=st.dictionaries(_TEXTS, _TEXTS, max_size=3),
+    created=_TEXTS,
+    reference=st.sampled_from(["pytorch", "onnxruntime"]),
+    certificates=_certificates(),
+    signature=st.sampled_from([None, "model.sig"]),
+)
+
+
+def write_signed(directory: Path, document: Any) -> Path:
+    """Write a manifest with the right digest, whatever else is wrong with it, as a writer with a fault would."""
+    text = json.dumps({**document, "digest": "0" * 64}, indent=2, ensure_ascii=False) + "\n"
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    path = directory / "manifest.json"
+    path.write_text(text.replace(f'"digest": "{"0" * 64}"', f'"digest": "{digest}"'), encoding="utf-8")
+    return path
