@@ -2,7 +2,6 @@
 
 import copy
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,9 @@ from hypothesis import strategies as st
 from resserve.certificate import Certificate
 from resserve.errors import ResServeError
 from resserve.manifest import Manifest, read_manifest, write_manifest
-from tests.support.manifests import MANIFESTS, SCHEMA_1, write_signed
+from tests.support.manifests import MANIFESTS, SCHEMA_1, Place, document, places, put, write_signed
 
 same_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-
-Place = tuple[str | int, ...]
 
 REQUIRED = {
     *("schema_version", "name", "version", "architecture", "precision", "parameters", "multiply_adds", "labels"),
@@ -32,6 +29,16 @@ REQUIRED = {
 }
 """Of schema 2, for a version with a refused certificate."""
 
+REFUSED = {
+    "engine": "openvino",
+    "compute": "int8",
+    "status": "refused",
+    "reason": "loses 3 points",
+    "tolerance": 0.04,
+    "min_top1_agreement": 1.0,
+    "entries": [],
+}
+
 JUNK = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=5), inner, max_size=2),
@@ -39,67 +46,12 @@ JUNK = st.recursive(
 )
 
 
-def document(name: str) -> dict[str, Any]:
-    """A manifest of schema 1, or the same in schema 2 with every optional part."""
-    old = json.loads((SCHEMA_1 / "digits.json").read_text(encoding="utf-8"))
-    if name == "schema1":
-        return old
-    estimate = {"value": 0.84, "low": 0.8, "high": 0.87}
-    entry = {"batch": 8, "images": 256, "max_abs_diff": 0.01, "top1_agreement": 0.99}
-    certificate = {
-        "engine": "onnxruntime-cpu",
-        "compute": "fp32",
-        "tolerance": 0.04,
-        "min_top1_agreement": 1.0,
-        "entries": [{**entry, "decided_images": 250, "decided_agreement": 1.0}],
-        "accuracy": {"images": 360, "data": "digits", "top1": estimate, "difference": estimate},
-        "instruction_set": "amx_bf16",
-        "engine_version": "1.32.0",
-    }
-    refused = {"engine": "openvino", "compute": "bf16", "status": "refused", "reason": "loses 3 points"}
-    digest = "0" * 64
-    unchanged = ("name", "version", "architecture", "precision", "parameters", "multiply_adds", "labels", "tools")
-    new = {
-        "schema_version": 2,
-        **{field: old[field] for field in unchanged},
-        "created": old["created"],
-        "input": {**old["input"], "background": [255, 255, 255], "batch": 4, "scale": 0.5},
-        "output": {"name": "prob", "kind": "probabilities", "class_axis": -1, "temperature": 1.5},
-        "metrics": {"top1": 0.84},
-        "files": {name: {"sha256": digest, "bytes": 9} for name in ("model.onnx", "golden.npz")},
-        "provenance": {"kind": "onnx", "file": "a.onnx", "sha256": digest, "epoch": 3, "shortcut_padding": "both"},
-        "certificates": [certificate, {**certificate, **refused}],
-        "signature": "model.sig",
-        "digest": digest,
-    }
-    return json.loads(json.dumps(new))  # no part is the same object as another
-
-
-def places(value: Any, place: Place = ()) -> Iterator[Place]:
-    """Every field and element, at every depth."""
-    if place:
-        yield place
-    if isinstance(value, dict | list):
-        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
-            yield from places(inner, (*place, key))
-
-
-def put(value: Any, place: Place, new: Any) -> Any:
-    """A copy with another value in one place."""
-    changed = copy.deepcopy(value)
-    inner = changed
-    for key in place[:-1]:
-        inner = inner[key]
-    inner[place[-1]] = new
-    return changed
-
-
 def sentence(directory: Path) -> str:
-    """The refusal, which is one line about this file with something to do."""
+    """The refusal: one short line about this file, whatever the file holds."""
     with pytest.raises(ResServeError) as caught:
         read_manifest(directory)
     message = str(caught.value)
-    assert str(directory) in message and "\n" not in message
+    assert str(directory) in message and message.isprintable() and len(message) < len(str(directory)) + 400
     return message
 
 
@@ -230,14 +182,19 @@ def test_nothing_that_decides_the_answer_is_overlooked(tmp_path: Path, part: str
     [
         (("input", "dtype"), "float32", "input: scale must be given for a float32 tensor"),
         (("input", "std", 1), 0.0, "input.std: a standard deviation must be greater than 0"),
+        (("input", "mean", 0), float("inf"), "input.mean.0: Input should be a finite number"),
         (("input", "background", 2), 256, "input.background.2"),
         (("output", "temperature"), 0, "output.temperature"),
         (("files", "../model.onnx"), {"sha256": "0" * 64}, "files."),
         (("files", ".hidden"), {"sha256": "0" * 64}, "files."),
+        (("files", "x\x1b[31m" * 10_000), {"sha256": "0" * 64}, "files."),
+        (("version",), "1", "version: Input should be a valid integer"),
+        (("metrics", "top1"), float("nan"), "metrics.top1: Input should be a finite number"),
         (("files", "manifest.json"), {"sha256": "0" * 64}, "files: manifest.json cannot hold its own digest"),
         (("signature",), "/etc/passwd", "signature"),
         (("certificates",), [], "certificates"),
         (("certificates", 0, "emulated"), True, "certificates: the first must be accepted and really measured"),
+        (("certificates", 0), REFUSED, "certificates: the first must be accepted and really measured"),
         (("certificates", 1, "reason"), "", "certificates.1: reason must be given where status is refused"),
         (("certificates", 0, "reason"), "x", "certificates.0: reason must be given where status is refused"),
         (("certificates", 0, "accuracy", "top1", "low"), 0.9, "accuracy.top1: low must not be greater than high"),

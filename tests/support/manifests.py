@@ -1,7 +1,9 @@
-"""Any valid manifest, by hypothesis, and manifests signed as docs/export.md says, apart from the code under test."""
+"""Valid manifests, some by hypothesis, and manifests signed as docs/export.md says, apart from the code under test."""
 
+import copy
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,9 @@ from hypothesis import strategies as st
 
 from resserve.certificate import Accuracy, Certificate, CertificateEntry, Estimate
 from resserve.manifest import FileRecord, InputSpec, Manifest, OutputSpec, Provenance
+
+Place = tuple[str | int, ...]
+"""The keys that lead to a field."""
 
 SCHEMA_1 = Path(__file__).parent / "schema1"
 """Manifests as `resserve export` wrote them on 2026-11-27, byte for byte, before there was a schema 2."""
@@ -133,6 +138,61 @@ MANIFESTS = st.builds(
     certificates=_certificates(),
     signature=st.sampled_from([None, "model.sig"]),
 )
+
+
+def document(name: str) -> dict[str, Any]:
+    """A manifest of schema 1, or the same in schema 2 with every optional part."""
+    old = json.loads((SCHEMA_1 / "digits.json").read_text(encoding="utf-8"))
+    if name == "schema1":
+        return old
+    estimate = {"value": 0.84, "low": 0.8, "high": 0.87}
+    entry = {"batch": 8, "images": 256, "max_abs_diff": 0.01, "top1_agreement": 0.99}
+    certificate = {
+        "engine": "onnxruntime-cpu",
+        "compute": "fp32",
+        "tolerance": 0.04,
+        "min_top1_agreement": 1.0,
+        "entries": [{**entry, "decided_images": 250, "decided_agreement": 1.0}],
+        "accuracy": {"images": 360, "data": "digits", "top1": estimate, "difference": estimate},
+        "instruction_set": "amx_bf16",
+        "engine_version": "1.32.0",
+    }
+    refused = {"engine": "openvino", "compute": "bf16", "status": "refused", "reason": "loses 5 points"}
+    digest = "0" * 64
+    unchanged = ("name", "version", "architecture", "precision", "parameters", "multiply_adds", "labels", "tools")
+    new = {
+        "schema_version": 2,
+        **{field: old[field] for field in unchanged},
+        "created": old["created"],
+        "input": {**old["input"], "background": [255, 255, 255], "batch": 4, "scale": 0.5},
+        "output": {"name": "prob", "kind": "probabilities", "class_axis": -1, "temperature": 1.5},
+        "metrics": {"top1": 0.84},
+        "files": {name: {"sha256": digest, "bytes": 9} for name in ("model.onnx", "golden.npz")},
+        "provenance": {"kind": "onnx", "file": "a.onnx", "sha256": digest, "epoch": 3, "shortcut_padding": "both"},
+        "certificates": [certificate, {**certificate, **refused}],
+        "signature": "model.sig",
+        "digest": digest,
+    }
+    return json.loads(json.dumps(new))  # no part is the same object as another
+
+
+def places(value: Any, place: Place = ()) -> Iterator[Place]:
+    """Every field and element, at every depth."""
+    if place:
+        yield place
+    if isinstance(value, dict | list):
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from places(inner, (*place, key))
+
+
+def put(value: Any, place: Place, new: Any) -> Any:
+    """A copy with another value in one place."""
+    changed = copy.deepcopy(value)
+    inner = changed
+    for key in place[:-1]:
+        inner = inner[key]
+    inner[place[-1]] = new
+    return changed
 
 
 def write_signed(directory: Path, document: Any) -> Path:
