@@ -16,7 +16,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator, model_validator
 
-from resserve.certificate import Certificate, Record
+from resserve.certificate import REFERENCE_ENGINE, Certificate, Record
 from resserve.errors import ResServeError
 from resserve.files import GOLDEN, MANIFEST, MODEL, check_digest, sha256_file
 
@@ -83,7 +83,7 @@ class OutputSpec(_Spec):
 
     name: str = Field(default="logits", min_length=1, description="of the tensor")
     kind: Literal["logits", "probabilities"] = "logits"
-    class_axis: int = Field(default=1, description="of the tensor, whose axes behind the batch else have length 1")
+    class_axis: int = Field(default=1, description="of the tensor; the other axes after the batch have length 1")
     temperature: float = Field(
         default=1.0, gt=0, description="logits, or logarithms of probabilities, are divided by it before the softmax"
     )
@@ -155,11 +155,18 @@ class Manifest(Record):
     @field_validator("certificates")
     @classmethod
     def _check_certificates(cls, certificates: list[Certificate]) -> list[Certificate]:
-        if certificates[0].status == "refused" or certificates[0].emulated:
-            raise ValueError("the first must be accepted and really measured")
         if len({(one.engine, one.compute) for one in certificates}) < len(certificates):
             raise ValueError("an engine has two of one compute precision")
         return certificates
+
+    @model_validator(mode="after")
+    def _check_first_certificate(self) -> Self:
+        first = self.certificate
+        if (first.engine, first.compute) != (REFERENCE_ENGINE, self.precision):
+            raise ValueError(f"certificates must begin with that of {REFERENCE_ENGINE} in {self.precision}")
+        if first.status == "refused" or first.emulated:
+            raise ValueError("the first of certificates must be accepted and really measured")
+        return self
 
     @property
     def certificate(self) -> Certificate:

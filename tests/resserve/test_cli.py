@@ -73,7 +73,9 @@ def repository(tmp_path: Path) -> Path:
             files=dict.fromkeys(("model.onnx", "golden.npz"), FileRecord(sha256="0" * 64)),
             tools={},
             created="2026-01-01T00:00:00+00:00",
-            certificates=[Certificate(engine="x", compute="fp32", tolerance=1e-4, min_top1_agreement=1, entries=[])],
+            certificates=[
+                Certificate(engine="onnxruntime-cpu", compute="fp32", tolerance=1e-4, min_top1_agreement=1, entries=[])
+            ],
         )
         write_manifest(directory, manifest)
     path = directory / "manifest.json"

@@ -31,7 +31,9 @@ def _manifest() -> Manifest:
         files=dict.fromkeys(("model.onnx", "golden.npz"), FileRecord(sha256="0" * 64)),
         tools={},
         created="2026-01-01T00:00:00+00:00",
-        certificates=[Certificate(engine="x", compute="fp32", tolerance=1e-5, min_top1_agreement=0.75, entries=[])],
+        certificates=[
+            Certificate(engine="onnxruntime-cpu", compute="fp32", tolerance=1e-5, min_top1_agreement=0.75, entries=[])
+        ],
     )
 
 

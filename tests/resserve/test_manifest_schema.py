@@ -30,8 +30,8 @@ REQUIRED = {
 """Of schema 2, for a version with a refused certificate."""
 
 REFUSED = {
-    "engine": "openvino",
-    "compute": "int8",
+    "engine": "onnxruntime-cpu",
+    "compute": "fp32",
     "status": "refused",
     "reason": "loses 3 points",
     "tolerance": 0.04,
@@ -193,8 +193,10 @@ def test_nothing_that_decides_the_answer_is_overlooked(tmp_path: Path, part: str
         (("files", "manifest.json"), {"sha256": "0" * 64}, "files: manifest.json cannot hold its own digest"),
         (("signature",), "/etc/passwd", "signature"),
         (("certificates",), [], "certificates"),
-        (("certificates", 0, "emulated"), True, "certificates: the first must be accepted and really measured"),
-        (("certificates", 0), REFUSED, "certificates: the first must be accepted and really measured"),
+        (("certificates", 0, "emulated"), True, "the first of certificates must be accepted and really measured"),
+        (("certificates", 0), REFUSED, "the first of certificates must be accepted and really measured"),
+        (("certificates", 0, "compute"), "bf16", "certificates must begin with that of onnxruntime-cpu in fp32"),
+        (("certificates", 0, "engine"), "openvino", "certificates must begin with that of onnxruntime-cpu in fp32"),
         (("certificates", 1, "reason"), "", "certificates.1: reason must be given where status is refused"),
         (("certificates", 0, "reason"), "x", "certificates.0: reason must be given where status is refused"),
         (("certificates", 0, "accuracy", "top1", "low"), 0.9, "accuracy.top1: low must not be greater than high"),

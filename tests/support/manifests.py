@@ -77,8 +77,8 @@ _ENTRIES = st.builds(
 
 
 @st.composite
-def _certificates(draw: st.DrawFn) -> list[Certificate]:
-    pairs = draw(st.lists(st.tuples(_WORDS, _WORDS), min_size=1, max_size=3, unique=True))
+def _certificates(draw: st.DrawFn, precision: str) -> list[Certificate]:
+    pairs = [("onnxruntime-cpu", precision), *draw(st.lists(st.tuples(_WORDS, _WORDS), max_size=2, unique=True))]
     certificates = []
     for number, (engine, compute) in enumerate(pairs):
         reason = draw(_TEXTS) if number else ""
@@ -112,32 +112,37 @@ _PROVENANCES = st.builds(
 )
 _RECORDS = st.builds(FileRecord, sha256=_DIGESTS, bytes=st.none() | _COUNTS)
 
-MANIFESTS = st.builds(
-    Manifest,
-    name=st.text(min_size=1, max_size=9),
-    version=_COUNTS,
-    architecture=_TEXTS,
-    arguments=_OBJECTS,
-    precision=st.sampled_from(["fp32", "fp16", "int8"]),
-    untrained=st.booleans(),
-    unverified=st.booleans(),
-    parameters=_COUNTS,
-    multiply_adds=_COUNTS,
-    input=_inputs(),
-    output=_OUTPUTS,
-    labels=st.lists(_TEXTS, min_size=1, max_size=4),
-    metrics=st.dictionaries(_TEXTS, _FLOATS, max_size=3),
-    metrics_data=_TEXTS,
-    files=st.fixed_dictionaries(
-        {"model.onnx": _RECORDS, "golden.npz": _RECORDS}, optional={"model.onnx.data": _RECORDS}
-    ),
-    provenance=st.none() | _PROVENANCES,
-    tools=st.dictionaries(_TEXTS, _TEXTS, max_size=3),
-    created=_TEXTS,
-    reference=st.sampled_from(["pytorch", "onnxruntime"]),
-    certificates=_certificates(),
-    signature=st.sampled_from([None, "model.sig"]),
-)
+
+def _manifests(precision: str) -> st.SearchStrategy[Manifest]:
+    return st.builds(
+        Manifest,
+        name=st.text(min_size=1, max_size=9),
+        version=_COUNTS,
+        architecture=_TEXTS,
+        arguments=_OBJECTS,
+        precision=st.just(precision),
+        untrained=st.booleans(),
+        unverified=st.booleans(),
+        parameters=_COUNTS,
+        multiply_adds=_COUNTS,
+        input=_inputs(),
+        output=_OUTPUTS,
+        labels=st.lists(_TEXTS, min_size=1, max_size=4),
+        metrics=st.dictionaries(_TEXTS, _FLOATS, max_size=3),
+        metrics_data=_TEXTS,
+        files=st.fixed_dictionaries(
+            {"model.onnx": _RECORDS, "golden.npz": _RECORDS}, optional={"model.onnx.data": _RECORDS}
+        ),
+        provenance=st.none() | _PROVENANCES,
+        tools=st.dictionaries(_TEXTS, _TEXTS, max_size=3),
+        created=_TEXTS,
+        reference=st.sampled_from(["pytorch", "onnxruntime"]),
+        certificates=_certificates(precision),
+        signature=st.sampled_from([None, "model.sig"]),
+    )
+
+
+MANIFESTS = st.sampled_from(["fp32", "fp16", "int8"]).flatmap(_manifests)
 
 
 def document(name: str) -> dict[str, Any]:
