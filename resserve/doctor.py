@@ -1,6 +1,5 @@
 """What this machine can train, export and serve, found without loading torch."""
 
-import os
 import platform
 import shutil
 import socket
@@ -10,6 +9,7 @@ from importlib import metadata, util
 from pathlib import Path
 from typing import Literal
 
+from resserve.cores import usable_cores
 from resserve.errors import ResServeError
 from resserve.repository import read_version, scan
 from resserve.runtime import check_onnxruntime
@@ -44,7 +44,7 @@ def examine(repository: Path, host: str, ports: dict[str, int]) -> list[Finding]
     """
     return [
         Finding("python", "ok", f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
-        Finding("cores", "ok", f"{len(os.sched_getaffinity(0))} usable"),
+        Finding("cores", "ok", f"{usable_cores()} usable"),
         _memory(),
         _shared_memory(),
         _onnxruntime(),

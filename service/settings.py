@@ -1,6 +1,5 @@
 """Everything an operator may set: flag, else environment `RESSERVE_*`, else `resserve.toml`, else the default."""
 
-import os
 from pathlib import Path
 from typing import Literal
 
@@ -12,6 +11,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from resserve.cores import usable_cores
 from resserve.errors import ResServeError
 from resserve.runtime import check_onnxruntime
 
@@ -46,7 +46,7 @@ class Settings(BaseSettings):
         if value != "auto":
             return value
         on_cpu = info.data.get("device") == "cpu" or check_onnxruntime() == "onnxruntime"
-        return 1 if on_cpu else max(1, min(8, len(os.sched_getaffinity(0)) // 4))
+        return 1 if on_cpu else max(1, min(8, usable_cores() // 4))
 
     @classmethod
     def settings_customise_sources(

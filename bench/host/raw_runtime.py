@@ -2,7 +2,6 @@
 
 import ctypes
 import multiprocessing
-import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -15,7 +14,9 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image
 
-from resserve.manifest import MODEL, InputSpec, read_manifest
+from resserve.cores import usable_cores
+from resserve.files import MODEL
+from resserve.manifest import InputSpec, read_manifest
 
 _RAW_BATCH = 8
 _WARMUP_RUNS = 2
@@ -88,7 +89,7 @@ def decode(data: bytes, spec: InputSpec) -> NDArray[np.uint8]:
 
 def _measure(directory: Path, images: list[bytes], seconds: float) -> Reference:
     _keep_heap()
-    cores = len(os.sched_getaffinity(0))
+    cores = usable_cores()
     spec = read_manifest(directory).input
     pictures = [decode(image, spec)[None] for image in images]
     batch = np.concatenate([pictures[i % len(pictures)] for i in range(_RAW_BATCH)])

@@ -13,6 +13,12 @@ from service.ipc.messages import MAX_DIGESTS, AddBrokenVersion, AddVersion, Load
 from service.settings import Settings
 from service.supervisor.worker_process import WorkerProcess
 
+# A manifest may set these, and this service applies none of them yet: it serves only versions with their defaults.
+_NOT_APPLIED = {
+    "input": ("name", "dtype", "layout", "channels", "batch", "background"),
+    "output": ("name", "kind", "class_axis", "temperature"),
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -54,7 +60,7 @@ def load_request(found: Found, manifest: Manifest, settings: Settings) -> Load:
     return Load(
         key=found.key,
         directory=str(found.directory),
-        files=manifest.files,
+        files={name: file.sha256 for name, file in manifest.files.items()},
         device=settings.device,
         precision=manifest.precision,
         height=manifest.input.height,
@@ -86,7 +92,20 @@ def _read(repository: Path, key: ModelKey) -> Found:
     except OSError as error:
         return Found(key, directory, None, "", f"{directory / MANIFEST} cannot be read ({error.strerror}).")
     version = read_version(repository, key.name, key.version)
+    if version.manifest and (field := _not_applied(version.manifest)):
+        problem = f"{directory} asks for {field}, which this ResServe does not serve; upgrade ResServe."
+        return Found(key, directory, None, digest, problem)
     return Found(key, directory, version.manifest, digest, version.problem)
+
+
+def _not_applied(manifest: Manifest) -> str:
+    for part, names in _NOT_APPLIED.items():
+        spec = getattr(manifest, part)
+        for name in names:
+            value = getattr(spec, name)
+            if value != type(spec).model_fields[name].default:
+                return f"{part}.{name} = {value!r}"
+    return ""
 
 
 @dataclass(slots=True)

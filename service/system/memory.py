@@ -4,6 +4,8 @@ import ctypes
 import os
 from pathlib import Path
 
+from resserve.cores import usable_cores
+
 # Bytes that a frontend may hold: over them, what is still arriving is broken off. Twice what may wait in a queue.
 LIMIT = 2**30
 
@@ -27,7 +29,7 @@ def keep_heap() -> None:
     if hasattr(libc, "mallopt"):
         libc.mallopt(_M_MMAP_THRESHOLD, _MMAP_THRESHOLD)
         libc.mallopt(_M_TRIM_THRESHOLD, _TRIM_THRESHOLD)
-        libc.mallopt(_M_ARENA_MAX, len(os.sched_getaffinity(0)))
+        libc.mallopt(_M_ARENA_MAX, usable_cores())
 
 
 def give_back() -> None:

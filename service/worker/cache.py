@@ -17,9 +17,10 @@ from pathlib import Path
 
 import onnxruntime as ort
 
-from service.worker.plan import Measured, Plan, cores
+from resserve.cores import usable_cores
+from resserve.files import MODEL, sha256_file
+from service.worker.plan import Measured, Plan
 
-MODEL = "model.onnx"
 _SEAL = "seal.json"
 _FORMAT = 3  # one higher whenever other things are kept or measured, so that what was kept before is built again
 _TEMPORARY = ".tmp-"
@@ -58,7 +59,7 @@ class Cached:
 
 def cache_folder(version: Path, model_digest: str, provider: str) -> Path:
     """The folder for this model, runtime, processor and number of cores."""
-    facts = (_FORMAT, model_digest, provider, ort.__version__, platform.machine(), _processor(), cores())
+    facts = (_FORMAT, model_digest, provider, ort.__version__, platform.machine(), _processor(), usable_cores())
     key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
     return version.parent / ".optimised" / f"{version.name}-{key}"
 
@@ -70,7 +71,7 @@ def read(folder: Path) -> Cached | None:
     """
     try:
         seal = json.loads((folder / _SEAL).read_bytes())
-        if seal["sizes"] != _sizes(folder) or seal["files"][MODEL] != _digest(folder / MODEL):
+        if seal["sizes"] != _sizes(folder) or seal["files"][MODEL] != sha256_file(folder / MODEL):
             return None
         measured = Measured.from_json(seal["measured"])
         return Cached(folder / MODEL, Plan(**seal["plan"]), measured, seal["files"], seal["source"])
@@ -119,7 +120,7 @@ def write_seal(temporary: Path, folder: Path, source: list[int] | None, plan: Pl
 
 
 def _digests(folder: Path) -> dict[str, str]:
-    return {path.name: _digest(path) for path in _files(folder)}
+    return {path.name: sha256_file(path) for path in _files(folder)}
 
 
 def _sizes(folder: Path) -> dict[str, int]:
@@ -128,11 +129,6 @@ def _sizes(folder: Path) -> dict[str, int]:
 
 def _files(folder: Path) -> list[Path]:
     return [path for path in sorted(folder.iterdir()) if path.name != _SEAL]
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def fingerprint(path: Path) -> list[int] | None:

@@ -1,6 +1,5 @@
 """From a version on disk to an engine that was seen to answer as PyTorch did."""
 
-import hashlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -9,14 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
+from resserve.cores import usable_cores
 from resserve.errors import ResServeError
+from resserve.files import GOLDEN, MODEL, check_digest
 from resserve.golden import hold
 from service.ipc.messages import Load
 from service.worker import cache
 from service.worker.engine import CPU, CUDA, Engine, cuda_problem, optimise
-from service.worker.plan import CPU_BATCHES, GPU_MAX_BATCH, LONGEST_SECONDS, Measured, Plan, cores, measure
-
-MODEL = "model.onnx"
+from service.worker.plan import CPU_BATCHES, GPU_MAX_BATCH, LONGEST_SECONDS, Measured, Plan, measure
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +50,7 @@ def _while_checking(
     request: Load, pool: ThreadPoolExecutor, names: list[str], make: Callable[[Callable[[], None]], LoadedEngine]
 ) -> LoadedEngine:
     """What `make` makes while the digests of these files are checked; it is handed what waits for them."""
-    checks = [pool.submit(_check_digest, Path(request.directory) / name, request.files[name]) for name in names]
+    checks = [pool.submit(check_digest, Path(request.directory) / name, request.files[name]) for name in names]
 
     def verified() -> None:
         for check in checks:
@@ -64,16 +63,6 @@ def _while_checking(
         raise
     verified()
     return loaded
-
-
-def _check_digest(path: Path, expected: str) -> None:
-    try:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise ResServeError(f"{path} cannot be read ({error.strerror}); export the model again.") from None
-    if digest != expected:
-        raise ResServeError(f"{path} was altered: its SHA-256 is not the manifest's; export the model again.")
 
 
 def _on_cuda(request: Load) -> LoadedEngine:
@@ -123,9 +112,9 @@ def _build(request: Load, folder: Path, source: list[int] | None, verified: Call
     with cache.temporary_folder(folder) as temporary:
         model = Path(request.directory) / MODEL
         if temporary:
-            optimise(model, CPU, temporary / cache.MODEL)
-            model = temporary / cache.MODEL
-        first = Plan(cores(), max_batch=1, solo_threads=cores() if cores() > 1 else 0)
+            optimise(model, CPU, temporary / MODEL)
+            model = temporary / MODEL
+        first = Plan(usable_cores(), max_batch=1, solo_threads=usable_cores() if usable_cores() > 1 else 0)
         engine = Engine(model, first, provider=CPU, precision=request.precision, optimised=temporary is not None)
         _replay(engine, request)
         measured = measure(engine.run, request.height, request.width, first.lanes, CPU_BATCHES, LONGEST_SECONDS)
@@ -142,7 +131,7 @@ def _as_requested(plan: Plan, request: Load) -> Plan:
 
 def _replay(engine: Engine, request: Load, images: int | None = None) -> None:
     """Hold every session's answers on the golden images, or the first few of them, against PyTorch's."""
-    with np.load(Path(request.directory) / "golden.npz") as golden:
+    with np.load(Path(request.directory) / GOLDEN) as golden:
         pixels, expected = golden["images"][:images], golden["logits"][:images]
     for solo in (False, True) if engine.plan.solo_threads else (False,):
         logits = np.concatenate([engine.run(pixels[index : index + 1], solo) for index in range(len(pixels))])

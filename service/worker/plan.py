@@ -1,7 +1,6 @@
 """How a worker uses its device: how many batches at once, on how many threads, how large."""
 
 import math
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -85,11 +84,6 @@ class Measured:
         costs = {size: (seconds + _HANDOVER_SECONDS) / size for size, seconds in self.runs.items()}
         least = min(costs.values())
         return min(size for size, cost in costs.items() if cost <= least * _MIN_GAIN)
-
-
-def cores() -> int:
-    """The processors that this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 def measure(
