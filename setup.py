@@ -1,6 +1,7 @@
 """Generates the gRPC stubs from proto/ whenever the package is built or installed.
 
-`python setup.py build_stubs` does it alone (`make proto`).
+They go straight into what is built, because setuptools lists the packages of the source tree before any command runs.
+An editable installation, and `python setup.py build_stubs`, write them into the source tree.
 """
 
 from pathlib import Path
@@ -13,14 +14,14 @@ ROOT = Path(__file__).parent
 PROTO = ROOT / "proto"
 
 
-def generate_stubs() -> None:
-    """Write the stubs beside the packages they are imported as: proto/resserve/v1 becomes resserve/v1."""
+def generate_stubs(root: Path) -> None:
+    """Write the stubs under `root`, as the packages they are imported as: proto/resserve/v1 becomes resserve/v1."""
     import grpc_tools
     from grpc_tools import protoc
 
     well_known = Path(grpc_tools.__file__).parent / "_proto"
     sources = sorted(str(path.relative_to(PROTO)) for path in PROTO.rglob("*.proto"))
-    out = [f"--python_out={ROOT}", f"--pyi_out={ROOT}", f"--grpc_python_out={ROOT}"]
+    out = [f"--python_out={root}", f"--pyi_out={root}", f"--grpc_python_out={root}"]
     if protoc.main(["protoc", f"--proto_path={PROTO}", f"--proto_path={well_known}", *out, *sources]) != 0:
         raise SystemExit("protoc failed: see its message above")
 
@@ -39,16 +40,16 @@ class BuildStubs(Command):
 
     def run(self) -> None:
         """Generate."""
-        generate_stubs()
+        generate_stubs(ROOT)
 
 
 class BuildWithStubs(build_py):
-    """The package, stubs first."""
+    """The package with its stubs."""
 
     def run(self) -> None:
-        """Generate, then build."""
-        generate_stubs()
+        """Build, then generate: stubs that lie in the source tree may be those of an older contract."""
         super().run()
+        generate_stubs(ROOT if self.editable_mode else Path(self.build_lib))
 
 
 setup(cmdclass={"build_stubs": BuildStubs, "build_py": BuildWithStubs})
