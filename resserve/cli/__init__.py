@@ -33,6 +33,11 @@ _EXTRAS = {
     "plotly": "bench",
     "psutil": "bench",
     "onnxruntime": "cpu",
+    # Rooms that the container image leaves out.
+    "models": "train",
+    "training": "train",
+    "export": "train",
+    "bench": "bench",
 }
 
 
