@@ -61,7 +61,8 @@ class Stack:
             path.chmod(0o755 if path.is_dir() else 0o644)
 
     def compose(self, *arguments: str, **variables: str) -> str:
-        return self._podman.compose(self._folder, *arguments, **variables)
+        # podman makes more than the compose file's tmpfs writable, unless told; Docker does not.
+        return self._podman.compose(self._folder, "--podman-run-args=--read-only-tmpfs=false", *arguments, **variables)
 
     def container(self, service: str) -> str:
         """The name of a service's container."""

@@ -21,12 +21,13 @@ from tests.support.podman import Podman
 
 pytestmark = pytest.mark.containers
 SERVICE = "resserve-cpu"
+LIMITS = {"SERVICE_MEMORY": "1g", "SERVICE_CPUS": "0.5"}
 
 
 @pytest.fixture(scope="module")
 def service(stack: Stack) -> Iterator[str]:
     """The service's container, healthy, with less memory and processors than the machine has."""
-    yield stack.up(SERVICE, SERVICE_MEMORY="1g", SERVICE_CPUS="0.5")
+    yield stack.up(SERVICE, **LIMITS)
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ def test_process_has_no_privileges(podman: Podman, service: str) -> None:
     assert {int(fields[name], 16) for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")} == {0}
 
 
-@pytest.mark.parametrize("place", ["/", "/opt/resserve", "/weights", "/weights/digits"])
+@pytest.mark.parametrize("place", ["/", "/run", "/var/tmp", "/opt/resserve", "/weights/digits"])
 def test_only_tmp_can_be_written(podman: Podman, service: str, place: str) -> None:
     """The root, the program and the repository are read-only, whoever the user is; /tmp is not."""
     code, said = podman.try_("exec", "--user", "0", service, "touch", f"{place}/file")
@@ -97,6 +98,14 @@ def _values(query: str) -> list[float]:
     return [float(sample["value"][1]) for sample in _ask("query", query=query)["result"]]
 
 
+def test_comes_back(podman: Podman, stack: Stack, service: str) -> None:
+    """A service whose main process is killed is started again."""
+    os.kill(podman.inspect(service)["State"]["Pid"], signal.SIGKILL)
+    wait_until(lambda: podman.inspect(service)["RestartCount"] == 1, "the engine has seen it")
+
+    assert stack.up(SERVICE, **LIMITS) == service
+
+
 def test_stops_politely(podman: Podman, stack: Stack, service: str, seven: Path) -> None:
     """`stop` lets a call that is being answered end, the exit code is 0, and `up` starts the service again."""
     worker = _worker(podman, service)
@@ -114,7 +123,7 @@ def test_stops_politely(podman: Podman, stack: Stack, service: str, seven: Path)
 
     assert (state["Status"], state["ExitCode"], state["OOMKilled"]) == ("exited", 0, False)
     assert json.loads(stack.logs(SERVICE).splitlines()[-1])["event"] == "stopped"
-    assert stack.up(SERVICE) == service
+    assert stack.up(SERVICE, **LIMITS) == service
 
 
 def _worker(podman: Podman, container: str) -> int:
