@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.serving import wait_until
 from tests.support.podman import ROOT, Podman, why_not
 
 SERVICES = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
@@ -71,9 +70,8 @@ class Stack:
     def up(self, service: str, **variables: str) -> str:
         """Start a service and wait until its own health check passes: its container."""
         self.compose("up", "--detach", service, **variables)
-        name = self.container(service)
-        wait_until(lambda: self._podman.health(name)[0] == 0, f"{service} is healthy")
-        return name
+        self._podman.wait_until_healthy(self.container(service))
+        return self.container(service)
 
     def logs(self, service: str) -> str:
         return self._podman.try_("logs", self.container(service))[1]

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.serving import wait_until
 from tests.support.podman import Podman
 
 pytestmark = pytest.mark.containers
@@ -47,13 +46,13 @@ def test_health_check_follows_the_settings(podman: Podman, container: Container,
     settings = {"RESSERVE_HTTP_PORT": "9002", "RESSERVE_PORT": "9001", "http_proxy": proxy, "HTTP_PROXY": proxy}
     name = container(*(f"--env={key}={value}" for key, value in settings.items()), f"--volume={weights}:/weights:ro")
 
-    wait_until(lambda: podman.health(name)[0] == 0, "the container is healthy")
+    podman.wait_until_healthy(name)
     podman.run("kill", "--signal", "STOP", name)
     code, said = podman.health(name)
     podman.run("kill", "--signal", "CONT", name)
 
     assert code == 1 and "No valid answer from http://0.0.0.0:9002/readyz (timed out)" in said
-    wait_until(lambda: podman.health(name)[0] == 0, "the container is healthy again")
+    podman.wait_until_healthy(name)
 
 
 def test_refuses_without_models(podman: Podman, container: Container) -> None:
@@ -79,7 +78,7 @@ def test_writable_repository_keeps_optimised_models(podman: Podman, container: C
     contents = []
     for _ in range(2):
         name = container(f"--volume={weights}:/weights")
-        wait_until(lambda: podman.health(name)[0] == 0, "the container is healthy")  # noqa: B023
+        podman.wait_until_healthy(name)
         podman.run("stop", name)
         contents.append({path: path.stat().st_mtime_ns for path in kept.rglob("*")})
 

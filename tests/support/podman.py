@@ -8,6 +8,7 @@ import ast
 import configparser
 import json
 import os
+import platform
 import re
 import resource
 import shutil
@@ -16,10 +17,30 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tests.serving import wait_until
+
 ROOT = Path(__file__).parents[2]
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "resserve" / "containers"
 COMPOSE = Path(sys.executable).parent / "podman-compose"
 _PROGRAMS = ("podman", "runc", "mmdebstrap", "iptables", "dpkg-deb", "apt-get")
+
+# crun, which podman prefers, refuses a machine that mixes cgroup versions; systemd may not be there.
+_CONTAINERS = """\
+[containers]
+default_ulimits = {limits}
+[engine]
+runtime = "runc"
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+[network]
+network_config_dir = "{cache}/networks"
+"""
+_STORAGE = """\
+[storage]
+driver = "overlay"
+graphroot = "{cache}/storage"
+runroot = "/run/resserve-containers"
+"""
 
 
 def why_not() -> str:
@@ -28,6 +49,8 @@ def why_not() -> str:
         return "Containers need root here: run `sudo make image-test`."
     if missing := [program for program in _PROGRAMS if not shutil.which(program)]:
         return f"Containers need {', '.join(missing)}: `.ci/run` names the Debian packages."
+    if platform.freedesktop_os_release()["ID"] != "debian":
+        return "The images that containers need here are made of Debian's packages, and this is not Debian."
     allowed = subprocess.run(["unshare", "--mount", "--net", "--pid", "--fork", "true"], capture_output=True, text=True)
     return "" if allowed.returncode == 0 else f"This machine permits no containers ({allowed.stderr.strip()})."
 
@@ -39,13 +62,9 @@ class Podman:
         """`folder` gets the configuration; the cache keeps the images."""
         self._folder = folder
         CACHE.mkdir(parents=True, exist_ok=True)
-        limits = [f"{name}={most}:{most}" for name, most in _limits().items()]
-        engine = '[engine]\nruntime = "runc"\ncgroup_manager = "cgroupfs"\nevents_logger = "file"\n'
-        # A limit above this process's own cannot be had; crun, which podman prefers, refuses mixed cgroup versions.
-        containers = f"[containers]\ndefault_ulimits = {json.dumps(limits)}\n{engine}"
-        (folder / "containers.conf").write_text(f'{containers}[network]\nnetwork_config_dir = "{CACHE}/networks"\n')
-        storage = f'driver = "overlay"\ngraphroot = "{CACHE}/storage"\nrunroot = "/run/resserve-containers"\n'
-        (folder / "storage.conf").write_text(f"[storage]\n{storage}")
+        limits = json.dumps([f"{name}={most}:{most}" for name, most in _limits().items()])
+        (folder / "containers.conf").write_text(_CONTAINERS.format(limits=limits, cache=CACHE))
+        (folder / "storage.conf").write_text(_STORAGE.format(cache=CACHE))
         self._environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("RESSERVE_")},
             "CONTAINERS_CONF": str(folder / "containers.conf"),
@@ -83,8 +102,16 @@ class Podman:
 
     def health(self, name: str) -> tuple[int, str]:
         """Run a container's own health check once, as systemd's timer would: its exit code, and what it printed."""
-        code, _ = self.try_("healthcheck", "run", name)
-        return code, self.inspect(name)["State"]["Health"]["Log"][-1]["Output"]
+        code, said = self.try_("healthcheck", "run", name)
+        log = self.inspect(name)["State"]["Health"]["Log"]
+        return code, log[-1]["Output"] if log else said
+
+    def wait_until_healthy(self, name: str) -> None:
+        """Run the health check until it passes; fail with the container's log when it never does."""
+        try:
+            wait_until(lambda: self.health(name)[0] == 0, f"{name} is healthy")
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.try_('logs', name)[1]}") from None
 
     def build(self) -> None:
         """Build the compose file's CPU image from the checkout, with the package index that this machine's pip asks."""
