@@ -108,6 +108,16 @@ def test_source_distribution_builds_the_same_wheel(clone: Path, wheel: Path, tmp
     assert _names(_build(next(tmp_path.glob("*.tar.gz")), tmp_path / "again")) == _names(wheel)
 
 
+def test_earlier_build_leaves_nothing(clone: Path, wheel: Path, tmp_path: Path) -> None:
+    """A module that has left the checkout since it was built there is not in the next wheel."""
+    source = shutil.copytree(clone, tmp_path / "clone", ignore=shutil.ignore_patterns("*.egg-info"))
+    (source / "build/lib/service").mkdir(parents=True, exist_ok=True)
+    (source / "build/lib/service/gone.py").touch()
+    (tmp_path / "again").mkdir()
+
+    assert _names(_build(source, tmp_path / "again")) == _names(wheel)
+
+
 def test_editable_installation_has_stubs(clone: Path, tmp_path: Path) -> None:
     """With `pip install -e` the rooms are those of the checkout, and so are the stubs."""
     source = shutil.copytree(clone, tmp_path / "clone", ignore=shutil.ignore_patterns("build", "*.egg-info"))
