@@ -27,8 +27,7 @@ ENV PATH=/opt/resserve/bin:$PATH \
     RESSERVE_REPOSITORY=/weights
 USER 10001
 EXPOSE 8001 8002
-HEALTHCHECK --interval=5s --timeout=3s --start-period=2m \
-    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8002/readyz', timeout=2)"]
+HEALTHCHECK --interval=10s --timeout=5s --start-period=2m CMD ["resserve", "health"]
 ENTRYPOINT ["resserve"]
 CMD ["serve"]
 

@@ -8,7 +8,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SETUP := pyproject.toml setup.py constraints.txt $(shell find proto -name '*.proto')
 
-.PHONY: help serve demo test test-slow bench lint types proto constraints clean
+.PHONY: help serve demo test test-slow image-test bench lint types proto constraints clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,6 +67,9 @@ test: .venv/dev.stamp  ## every test but the slow proofs
 
 test-slow: .venv/dev.stamp  ## the slow proofs
 	@$(BIN)/pytest -m slow --timeout 7200
+
+image-test: .venv/dev.stamp  ## build the image and run the compose file (as root, with podman)
+	@$(BIN)/pytest -m containers --timeout 900
 
 bench: .venv/dev.stamp  ## the service against raw ONNX Runtime, with the bars it must reach
 	@$(BIN)/python -m bench.limits

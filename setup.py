@@ -4,6 +4,7 @@ They go straight into what is built, because setuptools lists the packages of th
 An editable installation, and `python setup.py build_stubs`, write them into the source tree.
 """
 
+import shutil
 from pathlib import Path
 from typing import ClassVar
 
@@ -48,6 +49,9 @@ class BuildWithStubs(build_py):
 
     def run(self) -> None:
         """Build, then generate: stubs that lie in the source tree may be those of an older contract."""
+        if not self.editable_mode:
+            # setuptools would pack what an earlier build left there, be it gone from the source tree.
+            shutil.rmtree(self.build_lib, ignore_errors=True)
         super().run()
         generate_stubs(ROOT if self.editable_mode else Path(self.build_lib))
 

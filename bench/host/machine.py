@@ -1,5 +1,6 @@
 """The machine that figures belong to."""
 
+import os
 import platform
 from datetime import UTC, datetime
 from importlib import metadata

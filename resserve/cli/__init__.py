@@ -15,6 +15,7 @@ VERBS = {
     "verify": "Replay a model version's certificate and check its digests.",
     "serve": "Serve the model repository over gRPC.",
     "classify": "Classify pictures with a running service.",
+    "health": "Say whether the service on this machine is ready.",
     "models": "List what a running service or a repository holds.",
     "bench": "Load a running service and measure it.",
     "compare": "Compare architectures under the same load.",
@@ -32,6 +33,11 @@ _EXTRAS = {
     "plotly": "bench",
     "psutil": "bench",
     "onnxruntime": "cpu",
+    # Rooms that the container image leaves out.
+    "models": "train",
+    "training": "train",
+    "export": "train",
+    "bench": "bench",
 }
 
 

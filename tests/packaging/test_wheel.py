@@ -1,6 +1,7 @@
 """The wheel: built from a clone, installed away from it, and serving there."""
 
 import json
+import re
 import shutil
 import site
 import subprocess
@@ -107,6 +108,16 @@ def test_source_distribution_builds_the_same_wheel(clone: Path, wheel: Path, tmp
     assert _names(_build(next(tmp_path.glob("*.tar.gz")), tmp_path / "again")) == _names(wheel)
 
 
+def test_earlier_build_leaves_nothing(clone: Path, wheel: Path, tmp_path: Path) -> None:
+    """A module that has left the checkout since it was built there is not in the next wheel."""
+    source = shutil.copytree(clone, tmp_path / "clone", ignore=shutil.ignore_patterns("*.egg-info"))
+    (source / "build/lib/service").mkdir(parents=True, exist_ok=True)
+    (source / "build/lib/service/gone.py").touch()
+    (tmp_path / "again").mkdir()
+
+    assert _names(_build(source, tmp_path / "again")) == _names(wheel)
+
+
 def test_editable_installation_has_stubs(clone: Path, tmp_path: Path) -> None:
     """With `pip install -e` the rooms are those of the checkout, and so are the stubs."""
     source = shutil.copytree(clone, tmp_path / "clone", ignore=shutil.ignore_patterns("build", "*.egg-info"))
@@ -145,3 +156,25 @@ def test_command_line_is_whole(installed: Path, tmp_path: Path) -> None:
     text = _run([installed / "resserve", "--help"], tmp_path)
 
     assert [verb for verb in VERBS if f" {verb} " not in text] == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["train", "resnet20", "--data", "digits", "--out", "run"],
+        ["export", "resnet20", "--name", "a"],
+        ["verify", "a/1"],
+        ["bench"],
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_rooms_that_are_left_out_are_named(wheel: Path, tmp_path: Path, arguments: list[str]) -> None:
+    """Where only the rooms that serve are, as in the container image, other verbs name in a sentence what they need."""
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path, [name for name in _names(wheel) if name.startswith(("resserve/", "service/"))])
+    program = f"import sys; sys.path[:0] = [{str(tmp_path)!r}, *{site.getsitepackages()!r}]; sys.argv[0] = 'resserve'"
+    command = [sys.executable, "-S", "-c", f"{program}\nfrom resserve.__main__ import main; main()", *arguments]
+    done = subprocess.run(command, cwd=tmp_path, env=_clean(), capture_output=True, text=True, timeout=120)
+
+    assert done.returncode == 1
+    assert re.fullmatch(r"resserve: This needs \w+, which is not installed: run `pip install .*`\.\n", done.stderr)
