@@ -9,10 +9,20 @@ import struct
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from PIL import BmpImagePlugin, GifImagePlugin, Image, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
+from PIL import (
+    BmpImagePlugin,
+    GifImagePlugin,
+    ImageFile,
+    JpegImagePlugin,
+    PngImagePlugin,
+    PpmImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
 
-from resserve.images import jpeg
+from resserve.images import jpeg, netpbm
 from resserve.images.errors import ImageError
+from resserve.images.foreign import describe
 
 _MAX_PNG_CHUNKS = 2**16
 _MAX_PNG_TEXTS = 32  # that may be compressed, each to be inflated by Pillow to up to 1 MiB; a small image has them too
@@ -29,7 +39,7 @@ def _png_size(data: bytes) -> tuple[int, int]:
         texts += kind in (b"zTXt", b"iTXt", b"iCCP")
         if texts > _MAX_PNG_TEXTS:
             raise ValueError(f"more than {_MAX_PNG_TEXTS} compressed texts and profiles")
-        if kind == b"IEND" or position >= len(data):
+        if kind == b"IEND" or position + 8 > len(data):  # whose last bytes may be missing: nothing is in it
             width, height = struct.unpack_from(">II", data, 16)
             return width, height
     raise ValueError(f"more than {_MAX_PNG_CHUNKS:,} chunks")
@@ -102,7 +112,7 @@ def _tiff_size(data: bytes) -> tuple[int, int]:
 
 class _Format(NamedTuple):
     size: Callable[[bytes], tuple[int, int]]
-    open: Callable[[Any], Image.Image]
+    open: Callable[[Any], ImageFile.ImageFile]
 
 
 FORMATS = {
@@ -112,7 +122,9 @@ FORMATS = {
     "GIF": _Format(_gif_size, GifImagePlugin.GifImageFile),
     "BMP": _Format(_bmp_size, BmpImagePlugin.BmpImageFile),
     "TIFF": _Format(_tiff_size, TiffImagePlugin.TiffImageFile),
+    "PPM": _Format(netpbm.size, PpmImagePlugin.PpmImageFile),
 }
+"""What is accepted; PPM stands for PBM and PGM as well."""
 _MAGIC = {
     b"\xff\xd8\xff": "JPEG",
     b"\x89PNG\r\n\x1a\n": "PNG",
@@ -124,31 +136,19 @@ _MAGIC = {
     b"II+\0": "TIFF",
     b"MM\0+": "TIFF",
 }
-_FOREIGN = {
-    b"%PDF": "a PDF",
-    b"\0\0\0\x0cjP": "JPEG 2000",
-    b"\xff\x0a": "JPEG XL",
-    b"<svg": "SVG",
-    b"<?xml": "XML",
-    b"<!DOCTYPE": "HTML",
-    b"<html": "HTML",
-    b"\x00\x00\x01\x00": "ICO",
-    b"8BPS": "PSD",
-}
 
 
 def identify(data: bytes) -> str:
     """The format of the data, by its first bytes.
 
     Raises:
-        ImageError: it is not accepted.
+        ImageError: it is not accepted; the message says what the data looks like and what to send.
     """
     for magic, name in _MAGIC.items():
         if data.startswith(magic):
             return name
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "WebP"
-    foreign = next((f"is {name}" for magic, name in _FOREIGN.items() if data.startswith(magic)), None)
-    if data[4:8] == b"ftyp":
-        foreign = f"is {data[8:12].decode('ascii', 'replace').strip().upper()}"
-    raise ImageError(f"The data {foreign or 'has no known image format'}; accepted are {', '.join(FORMATS)}.")
+    if netpbm.is_ppm(data):
+        return "PPM"
+    raise ImageError(f"The data {describe(data)}; accepted are {', '.join(FORMATS)}.")

@@ -26,8 +26,7 @@ def check(data: bytes, *, max_bytes: int = MAX_BYTES, max_pixels: int = MAX_PIXE
     """
     if not data:
         raise ImageError("The image is empty; send the bytes of an image file.")
-    if len(data) > max_bytes:
-        raise TooLargeError(f"The image has {len(data):,} bytes; at most {max_bytes:,} are accepted.")
+    check_bytes(len(data), max_bytes)
     name = identify(data)
     with as_image_error(name):
         width, height = FORMATS[name].size(data)
@@ -36,3 +35,13 @@ def check(data: bytes, *, max_bytes: int = MAX_BYTES, max_pixels: int = MAX_PIXE
     if width * height > max_pixels:
         raise TooLargeError(f"The image has {width} x {height} pixels; at most {max_pixels:,} are accepted.")
     return Header(name, width, height)
+
+
+def check_bytes(size: int, max_bytes: int = MAX_BYTES) -> None:
+    """Refuse a file by its length alone.
+
+    Raises:
+        TooLargeError: saying the length and the limit.
+    """
+    if size > max_bytes:
+        raise TooLargeError(f"The image has {size:,} bytes; at most {max_bytes:,} are accepted.")

@@ -1,19 +1,36 @@
-"""JPEG as segments: what a file says of itself before, between and behind its scans (ITU T.81, B.1)."""
+"""JPEG as segments: what a file says of itself before, between and behind its scans (ITU T.81, annex B).
 
-import simplejpeg
+Only what lies between the start and the end of the picture counts. Behind the end phones append videos, gain maps and
+further pictures, which are JPEG files of their own.
+"""
+
+import re
+import struct
+from collections.abc import Iterator
+from typing import NamedTuple
 
 from resserve.images.errors import ImageError
 
+END = b"\xff\xd9"
+
 MAX_EXIF_BYTES = 2**16  # each tag's bytes are copied, and all tags may name the same ones; a JPEG segment holds no more
-_MAX_MARKERS = 1000
+_MAX_SEGMENTS = 1000
 _MAX_JUNK = 2**16  # bytes between segments
 _MAX_WORK = 10**9  # pixels times scans: libjpeg works through all pixels once per scan; encoders write about 10
 _USUAL_SCANS = 20
 
 _APP1 = 0xE1  # where EXIF and XMP are
-_SOS = 0xDA
+_SOI, _EOI, _SOS, _TEM = 0xD8, 0xD9, 0xDA, 0x01
 _SOF = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
+# Neither a stuffed zero nor a restart marker, both of which are part of a scan, nor a fill byte.
+_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
+
+
+class _Segment(NamedTuple):
+    marker: int
+    start: int
+    stop: int
 
 
 def check_exif(size: int) -> None:
@@ -22,28 +39,43 @@ def check_exif(size: int) -> None:
         raise ImageError(f"The image's EXIF block has {size:,} bytes; at most {MAX_EXIF_BYTES:,} are accepted.")
 
 
-def _segments(data: bytes) -> list[tuple[int, int, int]]:
-    """(marker, start, stop) of the segments before the first scan, and of its header last (ITU T.81, B.1)."""
+def _segments(data: bytes) -> Iterator[_Segment]:
+    """Every segment of the picture, the end (of no length) included where there is one.
+
+    The bytes of a scan, which follow its header, are searched for the next marker and not looked at otherwise.
+    """
+    position, junk, scanned = 2, _MAX_JUNK, False
+    for _ in range(_MAX_SEGMENTS):
+        found = _MARKER.search(data, position, len(data) if scanned else position + junk)
+        if found is None:
+            return
+        junk -= found.start() - position
+        marker, position = data[found.start() + 1], found.end()
+        if marker == _EOI:
+            yield _Segment(marker, position, position)
+            return
+        if marker == _SOI:
+            raise ValueError("a picture within the picture")
+        if marker != _TEM:
+            stop = position + int.from_bytes(data[position : position + 2])
+            yield _Segment(marker, position + 2, stop)
+            position, scanned = stop, scanned or marker == _SOS
+    raise ValueError(f"more than {_MAX_SEGMENTS:,} segments")
+
+
+def _header(data: bytes) -> list[_Segment]:
+    """The segments before the first scan, and that scan's header last."""
     segments = []
-    position, junk = 2, 0
-    for _ in range(_MAX_MARKERS):
-        found = data.index(b"\xff", position)
-        junk += found - position
-        marker = data[found + 1]
-        position = found + (1 if marker == 0xFF else 2)
-        if marker in (0x00, 0x01, 0xFF) or 0xD0 <= marker <= 0xD9:  # no segment
-            continue
-        length = int.from_bytes(data[position : position + 2])
-        segments.append((marker, position + 2, position + length))
-        if marker == _SOS and junk <= _MAX_JUNK:
+    for segment in _segments(data):
+        segments.append(segment)
+        if segment.marker == _SOS:
             return segments
-        position += length
     raise ValueError("no scan where one should be")
 
 
 def may_be_turned(jpeg: bytes) -> bool:
     """Whether a JPEG has a segment that could hold an orientation."""
-    return any(marker == _APP1 for marker, _, _ in _segments(jpeg))
+    return any(segment.marker == _APP1 for segment in _header(jpeg))
 
 
 def size(data: bytes) -> tuple[int, int]:
@@ -51,15 +83,45 @@ def size(data: bytes) -> tuple[int, int]:
 
     Raises:
         ImageError: it would take too long to decode.
-        ValueError: it has no header that libjpeg reads.
+        ValueError: it has no frame or no scan.
     """
-    segments = _segments(data)
-    check_exif(sum(stop - start for marker, start, stop in segments if data[start : start + 4] == b"Exif"))
-    components = max((data[start + 5] for marker, start, _ in segments if marker in _SOF), default=0)
-    progressive = any(marker in _PROGRESSIVE for marker, _, _ in segments)
-    height, width, _, _ = simplejpeg.decode_jpeg_header(data, strict=False)
-    _, start, _ = segments[-1]
-    scans = data.count(b"\xff\xda", start - 4) if progressive or data[start] < components else 1
-    if scans > max(_USUAL_SCANS, _MAX_WORK // (width * height)):
-        raise ImageError(f"The JPEG image has {scans} scans, too many for {width} x {height} pixels; save it again.")
+    segments = _header(data)
+    check_exif(sum(stop - start for _, start, stop in segments if data[start : start + 4] == b"Exif"))
+    _, height, width, components = struct.unpack_from(">BHHB", data, _frame(segments))
+    if width and height and (_is_progressive(segments) or data[segments[-1].start] < components):
+        most = max(_USUAL_SCANS, _MAX_WORK // (width * height))
+        if data.count(b"\xff\xda") > most and sum(segment.marker == _SOS for segment in _segments(data)) > most:
+            raise ImageError(f"The JPEG image has more than {most} scans of {width} x {height} pixels; save it again.")
     return width, height
+
+
+def _frame(segments: list[_Segment]) -> int:
+    for marker, start, _ in segments:
+        if marker in _SOF:
+            return start
+    raise ValueError("no frame")
+
+
+def _is_progressive(segments: list[_Segment]) -> bool:
+    return any(segment.marker in _PROGRESSIVE for segment in segments)
+
+
+def lacks_only_its_end(data: bytes) -> bool:
+    """Whether the end is missing where no scan is: of missing ones libjpeg says nothing, and shows what it has."""
+    segments = list(_segments(data))
+    return segments[-1].marker != _EOI and not _missing(data, segments)
+
+
+def _missing(data: bytes, segments: list[_Segment]) -> set[tuple[int, int]]:
+    """Coefficients, as (component, number), that no scan carries down to the last bit."""
+    frame = _frame(segments)
+    components = data[frame + 6 : frame + 6 + 3 * data[frame + 5] : 3]
+    missing = {(component, number) for component in components for number in range(64)}
+    for _, start, stop in (segment for segment in segments if segment.marker == _SOS):
+        first, last, bits_left = 0, 63, 0
+        if _is_progressive(segments):
+            first, last, bits_left = data[stop - 3], data[stop - 2], data[stop - 1] & 15
+        if bits_left == 0:
+            scanned = data[start + 1 : start + 1 + 2 * data[start] : 2]
+            missing -= {(component, number) for component in scanned for number in range(first, last + 1)}
+    return missing

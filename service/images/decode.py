@@ -34,7 +34,7 @@ def decode(
     interpolation: Literal["bilinear", "bicubic"] = "bilinear",
     max_bytes: int = MAX_BYTES,
     max_pixels: int = MAX_PIXELS,
-) -> None:
+) -> bool:
     """Decode, orient, convert to RGB, resize the shorter side to `resize`, crop the centre, and write it to `out`.
 
     Safe to call from several threads at once; decoding and resizing release the GIL. Where the resized image is smaller
@@ -48,12 +48,17 @@ def decode(
         max_bytes: as in `check`.
         max_pixels: as in `check`.
 
+    Returns:
+        True where a JPEG lacked its last bytes and was decoded whole all the same; operators may want to count these.
+
     Raises:
         ImageError: what `check` refuses, and data that is corrupt or truncated; `out` is then undefined.
     """
     header = check(data, max_bytes=max_bytes, max_pixels=max_pixels)
     with as_image_error(header.format):
-        _fit(load(data, header, max_pixels), out, resize, interpolation)
+        picture = load(data, header, max_pixels)
+        _fit(picture.pixels, out, resize, interpolation)
+    return picture.mended
 
 
 class _Axis(NamedTuple):

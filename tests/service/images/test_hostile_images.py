@@ -38,6 +38,10 @@ _VALID = {
     "deflated tiff": encode(_SMALL, "TIFF", compression="tiff_deflate"),
     "jpeg tiff": encode(_SMALL, "TIFF", compression="jpeg"),
     "big tiff": encode(_SMALL, "TIFF", big_tiff=True),
+    "ppm": encode(_SMALL, "PPM"),
+    "deep pgm": b"P5 48 36 1023\n" + bytes(2 * 48 * 36),
+    "plain ppm": b"P3\n# plain\n48 36 255\n" + b"1 2 3\n" * 48 * 36,
+    "plain pbm": b"P1 48 36\n" + b"01" * 24 * 36,
 }
 
 
@@ -112,7 +116,7 @@ def test_what_is_no_image_is_named(data, says):
     with pytest.raises(ImageError, match=says) as caught:
         check(data)
 
-    assert not data or "accepted are JPEG, PNG, WebP, GIF, BMP, TIFF" in str(caught.value)
+    assert not data or "accepted are JPEG, PNG, WebP, GIF, BMP, TIFF, PPM" in str(caught.value)
 
 
 def test_limits_are_those_given():
