@@ -19,6 +19,7 @@ from training.initial import load_initial
 from training.loader import Batches, Loader, Pictures, mixed_seed
 from training.loop import Totals, evaluate, train_epoch
 from training.progress import Display
+from training.summary import show_data
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +70,7 @@ def train(
         config.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ResServeError(f"Cannot write to {config.out} ({error.strerror}); choose another --out.") from error
+    show_data(plan.data, console)
     if saved is None:
         _check_images([*plan.data.train, *plan.data.held_out], console)
     try:
@@ -92,7 +94,7 @@ def _saved(config: TrainConfig, plan: Plan) -> Checkpoint | None:
 
 
 def _check_images(samples: list[Sample], console: Console) -> None:
-    shown = track(
+    checked = track(
         check_images(samples),
         description="reading every image once",
         total=len(samples),
@@ -100,8 +102,10 @@ def _check_images(samples: list[Sample], console: Console) -> None:
         transient=True,
         disable=not console.is_terminal,
     )
-    for _ in shown:
-        pass
+    if mended := sum(checked):
+        console.print(
+            f"JPEG files that lack their last bytes, but no pixel, and are used: {mended:,}.", highlight=False
+        )
 
 
 def _outcome(config: TrainConfig, saved: Checkpoint, epochs: list[Epoch]) -> Outcome:
