@@ -15,6 +15,7 @@ from export.graph import write_graph
 from export.repository import check_name, new_version, publish
 from models import build, count, find, load_checkpoint
 from resserve.errors import ResServeError
+from resserve.golden import check_varied
 from resserve.manifest import GOLDEN, MODEL, InputSpec, Manifest, sha256_file
 
 # Metrics are training's, of the float32 network.
@@ -158,6 +159,7 @@ def export_source(source: Source, images: RealImages, *, name: str, repository: 
     """
     check_name(name)
     logits = reference_logits(source.network, images.golden, source.spec)
+    check_varied(images.golden, logits)
     with new_version(repository) as folder:
         write_graph(source.network, source.spec, folder / MODEL)
         if precision == "int8":

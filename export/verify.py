@@ -7,6 +7,7 @@ import numpy as np
 
 from export.replay import replay
 from resserve.errors import ResServeError
+from resserve.golden import check_varied
 from resserve.manifest import GOLDEN, MODEL, Certificate, check_digests, read_manifest
 
 
@@ -28,5 +29,6 @@ def verify(directory: Path) -> Certificate:
         raise ResServeError(
             f"{directory / GOLDEN} is not an archive of images and logits ({error}); export again."
         ) from None
+    check_varied(images, logits)
     entries = replay(directory / MODEL, images, logits, manifest.certificate)
     return manifest.certificate.model_copy(update={"entries": entries})
