@@ -137,5 +137,5 @@ def test_golden_images_must_differ(same_images: int, same_logits: int, noise: in
     if distinct >= GOLDEN // 2:
         check_varied(images, logits)
     else:
-        with pytest.raises(ResServeError, match="can be told apart|different rows of logits"):
+        with pytest.raises(ResServeError, match=r"can be told apart|different rows of logits"):
             check_varied(images, logits)
