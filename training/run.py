@@ -19,6 +19,7 @@ from training.initial import load_initial
 from training.loader import Batches, Loader, Pictures, mixed_seed
 from training.loop import Totals, evaluate, train_epoch
 from training.progress import Display
+from training.shared_memory import check_shared_memory
 from training.summary import show_data
 
 
@@ -70,6 +71,7 @@ def train(
         config.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ResServeError(f"Cannot write to {config.out} ({error.strerror}); choose another --out.") from error
+    check_shared_memory(workers=plan.workers, batch_bytes=plan.recipe.batch * 3 * plan.size**2)
     show_data(plan.data, console)
     if saved is None:
         _check_images([*plan.data.train, *plan.data.held_out], console)
