@@ -7,7 +7,6 @@ further pictures, which are JPEG files of their own.
 import re
 import struct
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from resserve.images.errors import ImageError
 
@@ -27,10 +26,8 @@ _PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 
 
-class _Segment(NamedTuple):
-    marker: int
-    start: int
-    stop: int
+_Segment = tuple[int, int, int]
+"""Its marker, and where its bytes behind the length start and stop; plain, since every picture has ten of them."""
 
 
 def check_exif(size: int) -> None:
@@ -52,13 +49,13 @@ def _segments(data: bytes) -> Iterator[_Segment]:
         junk -= found.start() - position
         marker, position = data[found.start() + 1], found.end()
         if marker == _EOI:
-            yield _Segment(marker, position, position)
+            yield marker, position, position
             return
         if marker == _SOI:
             raise ValueError("a picture within the picture")
         if marker != _TEM:
             stop = position + int.from_bytes(data[position : position + 2])
-            yield _Segment(marker, position + 2, stop)
+            yield marker, position + 2, stop
             position, scanned = stop, scanned or marker == _SOS
     raise ValueError(f"more than {_MAX_SEGMENTS:,} segments")
 
@@ -68,14 +65,14 @@ def _header(data: bytes) -> list[_Segment]:
     segments = []
     for segment in _segments(data):
         segments.append(segment)
-        if segment.marker == _SOS:
+        if segment[0] == _SOS:
             return segments
     raise ValueError("no scan where one should be")
 
 
 def may_be_turned(jpeg: bytes) -> bool:
     """Whether a JPEG has a segment that could hold an orientation."""
-    return any(segment.marker == _APP1 for segment in _header(jpeg))
+    return any(marker == _APP1 for marker, _, _ in _header(jpeg))
 
 
 def size(data: bytes) -> tuple[int, int]:
@@ -88,9 +85,9 @@ def size(data: bytes) -> tuple[int, int]:
     segments = _header(data)
     check_exif(sum(stop - start for _, start, stop in segments if data[start : start + 4] == b"Exif"))
     _, height, width, components = struct.unpack_from(">BHHB", data, _frame(segments))
-    if width and height and (_is_progressive(segments) or data[segments[-1].start] < components):
+    if width and height and (_is_progressive(segments) or data[segments[-1][1]] < components):
         most = max(_USUAL_SCANS, _MAX_WORK // (width * height))
-        if data.count(b"\xff\xda") > most and sum(segment.marker == _SOS for segment in _segments(data)) > most:
+        if data.count(b"\xff\xda") > most and sum(marker == _SOS for marker, _, _ in _segments(data)) > most:
             raise ImageError(f"The JPEG image has more than {most} scans of {width} x {height} pixels; save it again.")
     return width, height
 
@@ -103,13 +100,13 @@ def _frame(segments: list[_Segment]) -> int:
 
 
 def _is_progressive(segments: list[_Segment]) -> bool:
-    return any(segment.marker in _PROGRESSIVE for segment in segments)
+    return any(marker in _PROGRESSIVE for marker, _, _ in segments)
 
 
 def lacks_only_its_end(data: bytes) -> bool:
     """Whether the end is missing where no scan is: of missing ones libjpeg says nothing, and shows what it has."""
     segments = list(_segments(data))
-    return segments[-1].marker != _EOI and not _missing(data, segments)
+    return segments[-1][0] != _EOI and not _missing(data, segments)
 
 
 def _missing(data: bytes, segments: list[_Segment]) -> set[tuple[int, int]]:
@@ -117,7 +114,7 @@ def _missing(data: bytes, segments: list[_Segment]) -> set[tuple[int, int]]:
     frame = _frame(segments)
     components = data[frame + 6 : frame + 6 + 3 * data[frame + 5] : 3]
     missing = {(component, number) for component in components for number in range(64)}
-    for _, start, stop in (segment for segment in segments if segment.marker == _SOS):
+    for _, start, stop in (segment for segment in segments if segment[0] == _SOS):
         first, last, bits_left = 0, 63, 0
         if _is_progressive(segments):
             first, last, bits_left = data[stop - 3], data[stop - 2], data[stop - 1] & 15
