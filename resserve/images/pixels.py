@@ -22,6 +22,7 @@ from resserve.images.header import MAX_PIXELS, Header, check, check_bytes
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 Pixels = Image.Image | NDArray[np.uint8]
+Colour = tuple[int, int, int]
 
 
 class Picture(NamedTuple):
@@ -103,8 +104,12 @@ def _upright(image: Image.Image, described: Image.Image) -> Image.Image:
     return image if method is None else image.transpose(method)
 
 
-def to_rgb(pixels: Pixels) -> Image.Image:
-    """RGB as Pillow's `convert` has it (alpha dropped), but 16-bit grey by its high byte instead of clipped at 255.
+def to_rgb(pixels: Pixels, background: Colour | None = None) -> Image.Image:
+    """RGB as Pillow's `convert` has it, but 16-bit grey by its high byte instead of clipped at 255.
+
+    Args:
+        pixels: in whatever mode.
+        background: RGB, from 0 to 255, to lay transparent pixels over; None drops alpha and shows the colours below it.
 
     Raises:
         ImageError: what is white is not defined.
@@ -116,12 +121,19 @@ def to_rgb(pixels: Pixels) -> Image.Image:
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     elif image.mode in ("I", "F"):
         raise ImageError("The image has 32-bit pixels, whose white is undefined; send 8 or 16 bits per channel.")
+    if background is not None and image.has_transparency_data:
+        ground = Image.new("RGBA", image.size, (*background, 255))
+        image = Image.alpha_composite(ground, image.convert("RGBA"))
     image.info.pop("transparency", None)
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def read(path: Path) -> tuple[Image.Image, bool]:
+def read(path: Path, background: Colour | None = None) -> tuple[Image.Image, bool]:
     """Read a file as the service reads what is sent to it: what is accepted here is answered there.
+
+    Args:
+        path: the file.
+        background: as in `to_rgb`.
 
     Returns:
         The picture upright, as 8-bit RGB, and whether it was mended (see `Picture`).
@@ -135,7 +147,7 @@ def read(path: Path) -> tuple[Image.Image, bool]:
         header = check(data)
         with as_image_error(header.format):
             picture = load(data, header)
-            return to_rgb(picture.pixels), picture.mended
+            return to_rgb(picture.pixels, background), picture.mended
     except (OSError, ImageError) as error:
         reason = getattr(error, "strerror", None) or str(error).removesuffix(".")
         raise ResServeError(f"{path} ({reason}).") from None

@@ -16,7 +16,7 @@ from PIL.Image import Resampling
 
 from resserve.images.errors import ImageError, TooLargeError, as_image_error
 from resserve.images.header import MAX_BYTES, MAX_PIXELS, Header, check
-from resserve.images.pixels import Pixels, load, to_rgb
+from resserve.images.pixels import Colour, Pixels, load, to_rgb
 
 __all__ = ["MAX_BYTES", "MAX_PIXELS", "Header", "ImageError", "TooLargeError", "check", "decode"]
 
@@ -32,6 +32,7 @@ def decode(
     *,
     resize: int,
     interpolation: Literal["bilinear", "bicubic"] = "bilinear",
+    background: Colour | None = None,
     max_bytes: int = MAX_BYTES,
     max_pixels: int = MAX_PIXELS,
 ) -> bool:
@@ -45,6 +46,7 @@ def decode(
         out: uint8 [height, width, 3], any strides; its shape is the crop.
         resize: pixels of the shorter side before the crop.
         interpolation: Pillow's filter, antialiased.
+        background: RGB behind transparent pixels; None drops alpha.
         max_bytes: as in `check`.
         max_pixels: as in `check`.
 
@@ -57,7 +59,7 @@ def decode(
     header = check(data, max_bytes=max_bytes, max_pixels=max_pixels)
     with as_image_error(header.format):
         picture = load(data, header, max_pixels)
-        _fit(picture.pixels, out, resize, interpolation)
+        _fit(picture.pixels, out, resize, interpolation, background)
     return picture.mended
 
 
@@ -86,7 +88,7 @@ def _axis(source: int, resized: int, crop: int, radius: float) -> _Axis:
     return _Axis(start, stop, begin - start, end - start, slice(offset, offset + length), length)
 
 
-def _fit(pixels: Pixels, out: NDArray[np.uint8], resize: int, interpolation: str) -> None:
+def _fit(pixels: Pixels, out: NDArray[np.uint8], resize: int, interpolation: str, background: Colour | None) -> None:
     """Resize and crop as torchvision's `Resize(resize)` and `CenterCrop(out.shape[:2])`, but only what the crop shows.
 
     Pillow resizes one axis after the other and rounds in between, so the order is part of the result.
@@ -96,7 +98,7 @@ def _fit(pixels: Pixels, out: NDArray[np.uint8], resize: int, interpolation: str
     short = min(height, width)
     rows, columns = (resize if side == short else int(resize * side / short) for side in (height, width))
     y, x = _axis(height, rows, out.shape[0], radius), _axis(width, columns, out.shape[1], radius)
-    part = _cut(pixels, x, y)
+    part = _cut(pixels, x, y, background)
     vertical_first = _PILLOW_13 and rows < height and height - rows > 2 * (width - columns)
     for axis in (y, x) if vertical_first else (x, y):
         if axis is x:
@@ -108,7 +110,7 @@ def _fit(pixels: Pixels, out: NDArray[np.uint8], resize: int, interpolation: str
     out[y.place, x.place] = np.asarray(part)
 
 
-def _cut(pixels: Pixels, x: _Axis, y: _Axis) -> Image.Image:
+def _cut(pixels: Pixels, x: _Axis, y: _Axis, background: Colour | None) -> Image.Image:
     if isinstance(pixels, Image.Image):
-        return to_rgb(pixels.crop((x.start, y.start, x.stop, y.stop)))
+        return to_rgb(pixels.crop((x.start, y.start, x.stop, y.stop)), background)
     return Image.fromarray(pixels[y.start : y.stop, x.start : x.stop])

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image, features
 
 from resserve.errors import ResServeError
+from resserve.images.pixels import read
 from service.images.decode import ImageError, decode
 from tests.support.encoded_images import encode, noise, photo
 from training.images import read_rgb
@@ -122,3 +123,31 @@ def test_a_png_without_its_last_chunk_is_read(missing: int, tmp_path: Path) -> N
     out = served(data[:-missing])
 
     assert np.array_equal(out, noise(36, 48, 3))
+
+
+@pytest.mark.parametrize("form", ["PNG", "WebP", "GIF", "TIFF"])
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "RGB"])
+@pytest.mark.parametrize("background", [(255, 255, 255), (10, 200, 30)])
+def test_transparent_pictures_lie_on_their_background(
+    form: str, mode: str, background: tuple[int, int, int], tmp_path: Path
+) -> None:
+    """Given a background, service and certificate lay alpha, palettes and transparent colours over it alike."""
+    picture = photo((48, 36)).convert("RGBA")
+    picture.putalpha(Image.fromarray(np.tile(np.linspace(0, 255, 48, dtype=np.uint8), (36, 1))))
+    options = {"transparency": 7} if mode == "P" and form in ("PNG", "GIF") else {}
+    try:
+        data = encode(picture if mode == "RGBA" else picture.convert(mode), form, lossless=True, **options)
+    except OSError:
+        pytest.skip(f"{form} has no {mode}")
+    (tmp_path / "a").write_bytes(data)
+
+    out = np.zeros((36, 48, 3), np.uint8)
+    decode(data, out, resize=36, background=background)
+
+    with Image.open(tmp_path / "a") as image:
+        rgba = np.asarray(image.convert("RGBA")).astype(float)
+    alpha = rgba[..., 3:] / 255
+    expected = rgba[..., :3] * alpha + np.array(background) * (1 - alpha)
+    assert np.abs(out - expected).max() <= 1
+    assert np.array_equal(read(tmp_path / "a", background)[0], out)
+    assert np.array_equal(out, served(data)) == (alpha.min() == 1)
