@@ -16,9 +16,10 @@ from export.certify import Precision, certify, reference_logits
 from export.golden import RealImages, from_folder, packaged
 from export.graph import write_graph
 from export.repository import check_name, new_version, publish
-from models import Checkpoint, build, count, find, load_checkpoint
+from models import CATALOGUE, Checkpoint, build, count, find, load_checkpoint
 from resserve.errors import ResServeError
 from resserve.files import GOLDEN, MODEL, sha256_file
+from resserve.golden import check_varied
 from resserve.manifest import FileRecord, InputSpec, Manifest, Provenance
 
 # Metrics are training's, of the float32 network.
@@ -63,6 +64,11 @@ def export_checkpoint(
             left in the repository then.
     """
     check_name(name)
+    if str(path) in CATALOGUE and not path.exists():
+        raise ResServeError(
+            f"There is no file {path}, which is a network's name; export a checkpoint of it, or random weights by "
+            f"`resserve export {path} --untrained --name {name}`."
+        )
     checkpoint = load_checkpoint(path)
     if precision == "int8" and golden is None:
         raise ResServeError(
@@ -118,6 +124,8 @@ def export_untrained(
         ResServeError: as export_checkpoint.
     """
     check_name(name)
+    if Path(architecture).is_file():
+        raise ResServeError(f"{architecture} is a file; export it by `resserve export {architecture} --name {name}`.")
     find(architecture).check_size(size, size)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -165,6 +173,7 @@ def export_source(source: Source, images: RealImages, *, name: str, repository: 
     """
     check_name(name)
     logits = reference_logits(source.network, images.golden, source.spec)
+    check_varied(images.golden, logits)
     with new_version(repository) as folder:
         write_graph(source.network, source.spec, folder / MODEL)
         if precision == "int8":

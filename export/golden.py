@@ -1,22 +1,22 @@
 """Real images to certify a model with, prepared as the service prepares them."""
 
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 from torchvision.transforms import CenterCrop, InterpolationMode, Resize
 
 from export.replay import Images
 from resserve.errors import ResServeError
+from resserve.images.folder import find_images, shown
+from resserve.images.pixels import read
 from resserve.manifest import InputSpec
 
 GOLDEN = 8  # every one delays a start of the service, which replays them
 CALIBRATION = 64
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".gif"})
 
 _Item = TypeVar("_Item")
 
@@ -40,10 +40,13 @@ def from_folder(folder: Path, spec: InputSpec) -> RealImages:
     Raises:
         ResServeError: it holds too few images, or one of those taken cannot be read.
     """
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    found = find_images(folder)
+    paths = found.images
     if len(paths) < 2 * GOLDEN:
+        others = f" (and {found.account()})" if found.left_out else ""
         raise ResServeError(
-            f"{folder} holds {len(paths)} images; a certificate needs {GOLDEN} and as many others to calibrate with."
+            f"{shown(folder)} holds {len(paths)} images{others}; a certificate needs {GOLDEN} and as many others to "
+            "calibrate with."
         )
     golden = _spread(paths, GOLDEN)
     others = _spread([path for path in paths if path not in set(golden)], CALIBRATION)
@@ -80,12 +83,11 @@ def prepare(image: Image.Image, spec: InputSpec) -> Images:
 
 def _read(path: Path) -> Image.Image:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of odd metadata, which is no fault of the pixels
-            with Image.open(path) as image:
-                return ImageOps.exif_transpose(image).convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ResServeError(f"{path} cannot be read ({error}); remove it or name another folder.") from None
+        return read(path)[0]
+    except ResServeError as error:
+        raise ResServeError(
+            f"{str(error).removesuffix('.')} cannot be read; remove it, or name another folder."
+        ) from None
 
 
 def _squares(photo: Image.Image) -> Iterator[Image.Image]:

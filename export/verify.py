@@ -9,6 +9,7 @@ from export.replay import replay
 from resserve.certificate import Certificate
 from resserve.errors import ResServeError
 from resserve.files import GOLDEN, MODEL
+from resserve.golden import check_varied
 from resserve.manifest import check_digests, read_manifest
 
 
@@ -30,5 +31,6 @@ def verify(directory: Path) -> Certificate:
         raise ResServeError(
             f"{directory / GOLDEN} is not an archive of images and logits ({error}); export again."
         ) from None
+    check_varied(images, logits)
     entries = replay(directory / MODEL, images, logits, manifest.certificate)
     return manifest.certificate.model_copy(update={"entries": entries})

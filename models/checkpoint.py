@@ -1,6 +1,7 @@
 """The one file that training leaves and export reads: weights, and all that is needed to use them."""
 
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from models import recognise
 from models.catalogue import build
 from resserve.errors import ResServeError
 
@@ -137,21 +139,38 @@ def load_checkpoint(path: Path) -> Checkpoint:
     Raises:
         ResServeError: the file cannot be read, is damaged, or is not a checkpoint of ours.
     """
-    try:
-        content = torch.load(path, weights_only=True, map_location="cpu")
-    except OSError as error:
-        raise ResServeError(f"Cannot read the checkpoint {path} ({error.strerror}).") from None
-    except Exception:  # a damaged file makes the unpickler raise nearly anything
-        raise ResServeError(
-            f"{path} is not a checkpoint: it is damaged, or holds pickled objects, which could run code and are "
-            "never opened; give a file that training wrote."
-        ) from None
+    content = read_content(path)
     if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
-        raise ResServeError(
-            f"{path} is not a ResServe checkpoint; bare weights, as torchvision publishes them, "
-            "can start a training (`resserve train --init`)."
-        )
+        raise ResServeError(_no_checkpoint(path, content))
     try:
         return Checkpoint(**content)
     except TypeError:
         raise ResServeError(f"{path} was written by another version of ResServe; train again with this one.") from None
+
+
+def read_content(path: Path) -> Any:
+    """Read what torch.save wrote to the CPU: tensors, numbers, strings and containers of them.
+
+    Raises:
+        ResServeError: the file cannot be read, is damaged, or holds objects of code, which never run.
+    """
+    try:
+        return torch.load(path, weights_only=True, map_location="cpu")
+    except OSError as error:
+        inside = path / "checkpoint.pt"
+        advice = f"; give {inside}" if inside.is_file() else "; give the file that `resserve train` wrote"
+        raise ResServeError(f"Cannot read the checkpoint {path} ({error.strerror}){advice}.") from None
+    except Exception:  # a damaged file makes the unpickler raise nearly anything
+        raise ResServeError(f"{path} is no checkpoint: it {recognise.why_unread(path)}.") from None
+
+
+def _no_checkpoint(path: Path, content: object) -> str:
+    start = f"{path} holds {recognise.describe(content)}, where a checkpoint of `resserve train` is looked for"
+    if isinstance(content, Mapping) and recognise.is_state_dict(content):
+        name = recognise.architecture_of(content)
+        weights = f"the weights are a {name}'s: make one" if name else "make one"
+        train = f"`resserve train {name or 'ARCH'} --data FOLDER --out DIR --init {path}`"
+        return f"{start}, which has labels and preprocessing, too; {weights} by {train}, and export that."
+    if unwrap := recognise.how_to_unwrap(path, content):
+        return f"{start}; take out the weights by {unwrap}, and start a training from them by --init weights.pth."
+    return f"{start}; give a file that training wrote."

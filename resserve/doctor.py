@@ -1,5 +1,6 @@
 """What this machine can train, export and serve, found without loading torch."""
 
+import os
 import platform
 import shutil
 import socket
@@ -62,12 +63,22 @@ def _memory() -> Finding:
 
 
 def _shared_memory() -> Finding:
-    free = shutil.disk_usage("/dev/shm").free / GIB
+    """Training alone needs it, where processes read the images; the service takes memory without a name."""
+    subject, enough = "shared memory", "serving needs none; training with --workers needs"
+    try:
+        free = shutil.disk_usage("/dev/shm").free / GIB
+        writable = os.access("/dev/shm", os.W_OK)
+    except OSError:
+        free, writable = 0.0, False
+    if not writable:
+        return Finding(subject, "ok", f"/dev/shm cannot be written; {enough} it: use --workers 0")
     if free < 0.25:
         return Finding(
-            "shared memory", "note", f"only {free:.2f} GiB free in /dev/shm; in a container raise it: --shm-size=1g"
+            subject,
+            "ok",
+            f"{free:.2f} GiB free in /dev/shm; {enough} more: --shm-size=1g in a container, or --workers 0",
         )
-    return Finding("shared memory", "ok", f"{free:.1f} GiB free in /dev/shm")
+    return Finding(subject, "ok", f"{free:.1f} GiB free in /dev/shm")
 
 
 def _onnxruntime() -> Finding:

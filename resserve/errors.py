@@ -7,6 +7,7 @@ ResServeError               something the user can mend
 ├── DeadlineError       no answer before the deadline
 ├── NotFoundError       the model or version is not served
 └── InvalidInputError   the image or the request is at fault: the same one will fail again
+    └── InputTypeError  what was given is of no type that holds an image; a TypeError, too
 """
 
 
@@ -44,3 +45,7 @@ class NotFoundError(ClassifyError):
 
 class InvalidInputError(ClassifyError):
     """The image cannot be read, is too large, or the request is malformed."""
+
+
+class InputTypeError(InvalidInputError, TypeError):
+    """An object that is no image, or an array of another shape or type; the message says what is accepted."""

@@ -1,11 +1,16 @@
 """Logits computed anew, held against PyTorch's: in export, in verify, and in the service before it answers anyone."""
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
 from resserve.errors import ResServeError
 
 Logits = npt.NDArray[np.float32]
+
+_SAME_PIXELS = 8  # of 255: what compressing a picture once more may change
+_SAME_LOGITS = 1e-3  # of the largest logit: what a certificate in float32 allows a runtime to be off
 
 
 def hold(logits: Logits, golden: Logits, *, tolerance: float, min_agreement: float, where: str) -> tuple[float, float]:
@@ -49,3 +54,37 @@ def compare(logits: Logits, golden: Logits) -> tuple[float, float]:
     difference = np.abs(logits.astype(np.float64) - golden).max()
     agreement = (logits.argmax(axis=1) == golden.argmax(axis=1)).mean()
     return float(difference), float(agreement)
+
+
+def check_varied(images: npt.NDArray[np.uint8], logits: Logits) -> None:
+    """Refuse golden images that a model could answer alike whatever it makes of them.
+
+    A runtime that mixes up pixels or weights is found only by images that differ, and by logits that differ with them.
+
+    Args:
+        images: uint8 [M, H, W, 3].
+        logits: float32 [M, classes], PyTorch's of these images.
+
+    Raises:
+        ResServeError: fewer than half of the images, or of the rows of logits, can be told from the others.
+    """
+    need = (len(images) + 1) // 2
+    if (apart := _count_apart(images.reshape(len(images), -1), _SAME_PIXELS)) < need:
+        raise ResServeError(
+            f"Of the {len(images)} golden images only {apart} can be told apart, where a certificate needs {need}: "
+            "name a --golden folder of pictures that differ."
+        )
+    if (apart := _count_apart(logits, _SAME_LOGITS * float(np.abs(logits).max()))) < need:
+        raise ResServeError(
+            f"The network answers the {len(images)} golden images with {apart} different rows of logits, where a "
+            f"certificate needs {need}: train it again, or name a --golden folder of pictures of its classes."
+        )
+
+
+def _count_apart(rows: npt.NDArray[Any], same: float) -> int:
+    """The number of rows that differ by more than `same`, in at least one value, from each one counted before."""
+    counted: list[npt.NDArray[np.float64]] = []
+    for row in rows.astype(np.float64):
+        if all(np.abs(row - other).max() > same for other in counted):
+            counted.append(row)
+    return len(counted)

@@ -1,13 +1,11 @@
 """From an image file to the pixels a network sees: as served when judging, varied when training."""
 
-import warnings
 from pathlib import Path
 
-import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 from torchvision.transforms import v2
 
-from resserve.errors import ResServeError
+from resserve.images.pixels import read
 
 # Of ImageNet's training images, scaled to [0, 1]: torchvision's weights expect them, so fine-tuning does.
 MEAN = (0.485, 0.456, 0.406)
@@ -22,29 +20,12 @@ def default_resize(size: int) -> int:
 
 
 def read_rgb(path: Path) -> Image.Image:
-    """Read an image upright, as 8-bit RGB.
+    """Read an image upright, as 8-bit RGB, exactly as the service will.
 
     Raises:
         ResServeError: it cannot be read or decoded.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of odd metadata, which is no fault of the pixels
-            with Image.open(path) as image:
-                image.load()
-                return _to_rgb(ImageOps.exif_transpose(image))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        reason = getattr(error, "strerror", None) or ("not an image" if "identify" in str(error) else str(error))
-        raise ResServeError(f"{path} ({reason}).") from None
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    """As the service has it: alpha is dropped, 16-bit grey goes by its high byte instead of being clipped at 255."""
-    if image.mode.startswith("I;16"):
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    elif image.mode in ("I", "F"):
-        raise ValueError("its 32-bit pixels have no defined white")
-    return image.convert("RGB")
+    return read(path)[0]
 
 
 def served(size: int, resize: int) -> v2.Transform:

@@ -1,11 +1,11 @@
 """Weights to start from: another checkpoint of ours, or a state_dict as torchvision publishes them."""
 
-import pickle
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
+from models import recognise
+from models.checkpoint import read_content
 from resserve.errors import ResServeError
 
 
@@ -24,7 +24,7 @@ def load_initial(path: Path, model: nn.Module, architecture: str) -> str:
         ResServeError: the file is not readable, or its weights are of another network.
     """
     state = _read_state(path, architecture)
-    head = _head(model)
+    head = recognise.head_of(model)
     own = model.state_dict()
     weight = state.get(f"{head}.weight")
     replaced = weight is not None and weight.shape != own[f"{head}.weight"].shape
@@ -39,39 +39,46 @@ def load_initial(path: Path, model: nn.Module, architecture: str) -> str:
 
 
 def _read_state(path: Path, architecture: str) -> dict[str, Tensor]:
-    try:
-        content = torch.load(path, weights_only=True, map_location="cpu")
-    except OSError as error:
-        raise ResServeError(f"Cannot read {path} ({error.strerror}); name a checkpoint or a state_dict.") from None
-    except pickle.UnpicklingError:
-        raise ResServeError(
-            f"{path} holds pickled objects, which could run code, so it was not opened; save its state_dict alone."
-        ) from None
-    except Exception:  # a damaged file makes the unpickler raise nearly anything
-        raise ResServeError(f"{path} is damaged, or neither a checkpoint nor a state_dict.") from None
+    content = read_content(path)
     if isinstance(content, dict) and "architecture" in content:
-        if content["architecture"] != architecture:
+        other = content["architecture"]
+        if other != architecture:
             raise ResServeError(
-                f"{path} is a {content['architecture']}, not a {architecture}; train that, or choose another --init."
+                f"{path} is a {other}, not a {architecture}; start from it by `resserve train {other} --init {path}`, "
+                "or choose another --init."
             )
         content = content["state_dict"]
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise ResServeError(f"{path} is neither a checkpoint nor a state_dict.")
+    if not recognise.is_state_dict(content):
+        unwrap = recognise.how_to_unwrap(path, content)
+        advice = f"take it out by {unwrap}, and give --init weights.pth" if unwrap else "choose another --init"
+        raise ResServeError(
+            f"{path} holds {recognise.describe(content)}, where a checkpoint or a state_dict is looked for; {advice}."
+        )
     return content
 
 
-def _head(model: nn.Module) -> str:
-    return [name for name, module in model.named_modules() if isinstance(module, nn.Linear)][-1]
-
-
 def _check_fit(path: Path, state: dict[str, Tensor], own: dict[str, Tensor], architecture: str) -> None:
-    for name in [*own, *state]:
-        if name not in state:
-            fault = f"they lack {name}"
-        elif name not in own:
-            fault = f"it has no {name}"
-        elif state[name].shape != own[name].shape:
-            fault = f"{name} is {list(state[name].shape)} instead of {list(own[name].shape)}"
-        else:
-            continue
-        raise ResServeError(f"The weights in {path} do not fit {architecture}: {fault}; choose another --init.")
+    fault = next(filter(None, (_fault(name, state, own) for name in [*own, *state])), None)
+    if fault is None:
+        return
+    fitting = recognise.architecture_of(state)
+    if fitting:
+        advice = f"they are a {fitting}'s: `resserve train {fitting} --init {path}`"
+    elif all(name.startswith("module.") for name in state):
+        advice = "they were saved from a DataParallel: save model.module.state_dict() instead"
+    else:
+        advice = "choose another --init, whose names are torchvision's"
+    raise ResServeError(
+        f"The weights in {path} do not fit {architecture}: {fault}; seen are {recognise.first(state)} "
+        f"({len(state)} tensors), looked for {recognise.first(own)} ({len(own)}); {advice}."
+    )
+
+
+def _fault(name: str, state: dict[str, Tensor], own: dict[str, Tensor]) -> str | None:
+    if name not in state:
+        return f"they lack {name}"
+    if name not in own:
+        return f"it has no {name}"
+    if state[name].shape != own[name].shape:
+        return f"{name} is {list(state[name].shape)} instead of {list(own[name].shape)}"
+    return None

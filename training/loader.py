@@ -1,5 +1,6 @@
 """Batches of images from files, the same ones however many processes read them and wherever a run was resumed."""
 
+import errno
 import signal
 from collections.abc import Iterator
 
@@ -13,9 +14,12 @@ from torchvision.transforms import v2
 from resserve.errors import ResServeError
 from training.data import Sample
 from training.images import read_rgb
+from training.shared_memory import ADVICE
 
 Batch = tuple[Tensor, Tensor]
 Key = tuple[int, int]  # epoch, index of the sample
+
+_NO_PLACE = (errno.ENOSPC, errno.EROFS, errno.ENOENT, errno.EACCES, errno.EPERM)
 
 
 def mixed_seed(*parts: int) -> int:
@@ -110,13 +114,24 @@ class Loader:
                 if isinstance(batch, ResServeError):
                     raise batch
                 yield batch
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
+        except (RuntimeError, OSError) as error:
+            sentence = self._sentence(error)
+            if sentence is None:
                 raise
-            raise ResServeError(
+            raise ResServeError(sentence) from error
+
+    def _sentence(self, error: RuntimeError | OSError) -> str | None:
+        if not self._loader.num_workers:
+            return None
+        # Semaphores are files in shared memory, too; and torch speaks of it where a worker met a bus error.
+        if "shared memory" in str(error) or (isinstance(error, OSError) and error.errno in _NO_PLACE):
+            return f"Processes that read images ran out of shared memory (/dev/shm); {ADVICE}."
+        if "DataLoader worker" in str(error):
+            return (
                 "A process that reads images was ended from outside, most likely for want of memory; "
                 "go on with --resume and fewer --workers."
-            ) from error
+            )
+        return None
 
 
 def _collate(items: list[tuple[Tensor, int] | ResServeError]) -> Batch | ResServeError:

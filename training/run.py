@@ -19,6 +19,8 @@ from training.initial import load_initial
 from training.loader import Batches, Loader, Pictures, mixed_seed
 from training.loop import Totals, evaluate, train_epoch
 from training.progress import Display
+from training.shared_memory import check_shared_memory
+from training.summary import show_data
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +71,8 @@ def train(
         config.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ResServeError(f"Cannot write to {config.out} ({error.strerror}); choose another --out.") from error
+    check_shared_memory(workers=plan.workers, batch_bytes=plan.recipe.batch * 3 * plan.size**2)
+    show_data(plan.data, console)
     if saved is None:
         _check_images([*plan.data.train, *plan.data.held_out], console)
     try:
@@ -92,7 +96,7 @@ def _saved(config: TrainConfig, plan: Plan) -> Checkpoint | None:
 
 
 def _check_images(samples: list[Sample], console: Console) -> None:
-    shown = track(
+    checked = track(
         check_images(samples),
         description="reading every image once",
         total=len(samples),
@@ -100,8 +104,10 @@ def _check_images(samples: list[Sample], console: Console) -> None:
         transient=True,
         disable=not console.is_terminal,
     )
-    for _ in shown:
-        pass
+    if mended := sum(checked):
+        console.print(
+            f"JPEG files that lack their last bytes, but no pixel, and are used: {mended:,}.", highlight=False
+        )
 
 
 def _outcome(config: TrainConfig, saved: Checkpoint, epochs: list[Epoch]) -> Outcome:

@@ -19,8 +19,8 @@ from torchvision.transforms import CenterCrop, Resize
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from bench.parts import page_faults
+from resserve.images.header import check
 from service.images.decode import decode
-from service.images.header import check
 from tests.support.encoded_images import PHOTOS, encode, photo
 
 ROUNDS = 20

@@ -1,7 +1,10 @@
 """`resserve classify`."""
 
+import glob
 import json
-from collections.abc import Sequence
+import re
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,18 +13,25 @@ import typer
 from rich.bar import Bar
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import track
 from rich.table import Table
 
 from resserve import DEFAULT_TARGET
 from resserve.cli.figures import milliseconds
+from resserve.errors import ResServeError
 
 if TYPE_CHECKING:
-    from resserve.client import Prediction
+    from resserve.client import Image, Prediction
     from resserve.errors import ClassifyError
+
+_MAGIC = re.compile(r"[*?\[]")
 
 
 def command(
-    photos: Annotated[list[Path], typer.Argument(metavar="PHOTO…", help="JPEG, PNG, WebP, BMP, GIF or TIFF files.")],
+    photos: Annotated[
+        list[str],
+        typer.Argument(metavar="PHOTO…", help="Files, folders, patterns like 'photos/*.jpg', or - for standard input."),
+    ],
     model: Annotated[
         str | None,
         typer.Option(metavar="NAME[@VERSION]", help="May be left out while the service serves one model."),
@@ -34,15 +44,54 @@ def command(
     from resserve.client import Client, Prediction
 
     name, version = _name_and_version(model)
+    if photos.count("-") > 1:
+        raise typer.BadParameter("Standard input can be read once.", param_hint="PHOTO")
+    named = list(_find(photos))
     with Client(target) as client:
-        answers = dict(client.classify_stream(photos, model=name, version=version, top_k=top))
-    ordered = [answers[index] for index in range(len(photos))]
+        images = (image for _, image in named)
+        stream = client.classify_stream(images, model=name, version=version, top_k=top)
+        answers = dict(_show_progress(stream, len(named)))
+    ordered = [(photo, answers[index]) for index, (photo, _) in enumerate(named)]
     if json_:
-        print(json.dumps([_as_json(*pair) for pair in zip(photos, ordered, strict=True)], indent=2))
+        print(json.dumps([_as_json(*pair) for pair in ordered], indent=2))
     else:
-        _show(photos, ordered)
-    if not all(isinstance(answer, Prediction) for answer in ordered):
+        _show(ordered)
+    if not all(isinstance(answer, Prediction) for _, answer in ordered):
         raise typer.Exit(1)
+
+
+def _find(photos: Iterable[str]) -> "Iterator[tuple[str, Image]]":
+    """Every photo that is meant, with its name."""
+    from resserve.images.folder import find_images, shown
+
+    for photo in photos:
+        path = Path(photo)
+        if photo == "-":
+            yield photo, sys.stdin.buffer
+        elif path.is_dir():
+            found = find_images(path)
+            others = f"left out: {found.account()}" if found.left_out else ""
+            if not found.images:
+                raise ResServeError(f"{shown(path)} holds no images{others and f' ({others})'}; name another folder.")
+            if others:
+                typer.echo(f"{shown(path)}: {others}", err=True)
+            yield from ((shown(image), image) for image in found.images)
+        elif _MAGIC.search(photo) and not path.exists():
+            matches = sorted(glob.glob(photo, recursive=True))  # noqa: PTH207 - Path takes no absolute pattern
+            if not matches:
+                raise ResServeError(f"No file matches {photo}; name files or a folder.")
+            yield from _find(matches)
+        else:
+            yield shown(path), path
+
+
+_Answers = Iterable[tuple[int, "Prediction | ClassifyError"]]
+
+
+def _show_progress(answers: _Answers, total: int) -> _Answers:
+    console = Console(stderr=True)
+    hidden = total < 2 or not console.is_terminal
+    return track(answers, "classifying", total=total, console=console, transient=True, disable=hidden)
 
 
 def _name_and_version(model: str | None) -> tuple[str | None, int | None]:
@@ -52,18 +101,18 @@ def _name_and_version(model: str | None) -> tuple[str | None, int | None]:
     return name or None, int(version) if at else None
 
 
-def _as_json(photo: Path, answer: "Prediction | ClassifyError") -> dict[str, Any]:
+def _as_json(photo: str, answer: "Prediction | ClassifyError") -> dict[str, Any]:
     if isinstance(answer, Exception):
-        return {"photo": str(photo), "error": str(answer)}
+        return {"photo": photo, "error": str(answer)}
     fields = asdict(answer)
     del fields["logits"]
-    return {"photo": str(photo), **fields}
+    return {"photo": photo, **fields}
 
 
-def _show(photos: Sequence[Path], answers: "Sequence[Prediction | ClassifyError]") -> None:
+def _show(answers: "Sequence[tuple[str, Prediction | ClassifyError]]") -> None:
     console = Console(highlight=False)
-    for photo, answer in zip(photos, answers, strict=True):
-        title = f"[bold]{escape(str(photo))}[/]"
+    for photo, answer in answers:
+        title = f"[bold]{escape(photo)}[/]"
         if isinstance(answer, Exception):
             console.print(f"{title}  [red]{escape(str(answer))}", soft_wrap=True)
             continue

@@ -7,7 +7,7 @@ from typing import Self, Unpack, overload
 import grpc
 
 from resserve import DEFAULT_TARGET
-from resserve.client.images import Image, encode
+from resserve.client.images import Image, check_several, encode
 from resserve.client.results import ModelStatus, Prediction, model_status
 from resserve.client.wire import (
     CHANNEL_OPTIONS,
@@ -15,6 +15,7 @@ from resserve.client.wire import (
     Options,
     build_request,
     call_error,
+    check_target,
     ended_early,
     read_stream_response,
 )
@@ -32,6 +33,7 @@ class AsyncClient:
     """
 
     def __init__(self, target: str = DEFAULT_TARGET, *, timeout: float = 30.0) -> None:
+        check_target(target)
         self._target = target
         self._timeout = timeout
         self._channel = grpc.aio.insecure_channel(target, CHANNEL_OPTIONS)
@@ -83,6 +85,7 @@ class AsyncClient:
         **options: Unpack[Options],
     ) -> AsyncIterator[tuple[int, Prediction | ClassifyError]]:
         """Classify any number of images over one stream, each a request of its own; see `Client.classify_stream`."""
+        check_several(images)
         requests: asyncio.Queue[pb.ClassifyRequest | None] = asyncio.Queue()
         call = self._stub.ClassifyStream(_drain(requests), timeout=timeout)
         answers = aiter(call)

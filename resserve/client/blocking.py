@@ -7,7 +7,7 @@ from typing import Self, Unpack, overload
 import grpc
 
 from resserve import DEFAULT_TARGET
-from resserve.client.images import Image, encode
+from resserve.client.images import Image, check_several, encode
 from resserve.client.results import ModelStatus, Prediction, model_status
 from resserve.client.wire import (
     CHANNEL_OPTIONS,
@@ -15,6 +15,7 @@ from resserve.client.wire import (
     Options,
     build_request,
     call_error,
+    check_target,
     ended_early,
     read_stream_response,
 )
@@ -31,9 +32,13 @@ class Client:
     Args:
         target: host:port of the service's gRPC port.
         timeout: seconds that a call may take, the service's queue included, unless the call says otherwise.
+
+    Raises:
+        InvalidInputError: the target is an address of the web.
     """
 
     def __init__(self, target: str = DEFAULT_TARGET, *, timeout: float = 30.0) -> None:
+        check_target(target)
         self._target = target
         self._timeout = timeout
         self._channel = grpc.insecure_channel(target, CHANNEL_OPTIONS)
@@ -66,8 +71,8 @@ class Client:
         """Classify one image, or several in one request.
 
         Args:
-            images: a path, an encoded file's bytes, a Pillow image or RGB pixels as uint8 [height, width, 3]; or a
-                sequence of those.
+            images: a path, an encoded file's bytes, a file opened in binary, a Pillow image or RGB pixels as uint8
+                [height, width, 3]; or a sequence of those.
             timeout: seconds; None is the client's.
             options: see `Options`: model, version, top_k, logits, priority.
 
@@ -105,6 +110,7 @@ class Client:
         Raises:
             ClassifyError: the stream broke; images without an answer may be sent again.
         """
+        check_several(images)
         requests: SimpleQueue[pb.ClassifyRequest | None] = SimpleQueue()
         answers = self._stub.ClassifyStream(iter(requests.get, None), timeout=timeout)
         waiting = 0

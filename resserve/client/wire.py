@@ -1,14 +1,17 @@
 """What both clients share: the channel's options, requests, answers, and errors."""
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Literal, TypedDict, cast
+from urllib.parse import urlsplit
 
 import grpc
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
-from resserve.client.images import ONE_IMAGE, Image, encode
+from resserve import DEFAULT_TARGET
+from resserve.client.images import Image, check_several, encode, is_image
 from resserve.client.results import Prediction, prediction, served_model
 from resserve.errors import (
     ClassifyError,
@@ -61,8 +64,25 @@ _ERRORS: dict[int, type[ClassifyError]] = {
     grpc.StatusCode.UNAVAILABLE.value[0]: UnavailableError,
 }
 _NOT_REACHED = ("failed to connect", "errors resolving")
+# What gRPC says where something else than HTTP/2 answers, by version.
+_OTHER_PROTOCOL = ("Failed parsing HTTP/2", "http1.x server")
+_WEB_ADDRESS = re.compile(r"(https?|grpcs?|tcp)://", re.IGNORECASE)
 # grpc.aio's details when the stream ended while a message was being sent; the service's own status is lost.
 _CUT_WHILE_SENDING = "Internal error from Core"
+
+
+def check_target(target: str) -> None:
+    """Refuse an address of the web where HOST:PORT is meant.
+
+    Raises:
+        InvalidInputError: saying what to name instead.
+    """
+    if _WEB_ADDRESS.match(target):
+        host = urlsplit(target).hostname or "127.0.0.1"
+        raise InvalidInputError(
+            f"{target} is an address of the web: name the service's gRPC port as HOST:PORT, "
+            f"e.g. {f'[{host}]' if ':' in host else host}:{DEFAULT_TARGET.rpartition(':')[2]}."
+        )
 
 
 class Options(TypedDict, total=False):
@@ -124,12 +144,16 @@ class Exchange:
         request: holds the images that can be read; None where there are none, and so nothing to call for.
 
     Raises:
-        ClassifyError: the one image cannot be read, or the request is too large.
+        ClassifyError: the one image cannot be read, what was given is no image, or the request is too large.
     """
 
     def __init__(self, images: Image | Sequence[Image], options: Options) -> None:
-        self._single = isinstance(images, ONE_IMAGE)
-        self._encoded = [encode(images)] if isinstance(images, ONE_IMAGE) else [_try_encode(image) for image in images]
+        self._single = is_image(images)
+        if is_image(images):
+            self._encoded: list[bytes | ClassifyError] = [encode(images)]
+        else:
+            check_several(images)
+            self._encoded = [_try_encode(image) for image in cast(Sequence[Image], images)]
         readable = [image for image in self._encoded if isinstance(image, bytes)]
         self.request = build_request(readable, **options) if readable else None
 
@@ -184,6 +208,11 @@ def call_error(error: grpc.RpcError, target: str) -> ClassifyError:
     """The exception for a call that failed."""
     assert isinstance(error, grpc.Call | grpc.aio.AioRpcError)
     code, details = error.code(), error.details() or "no reason was given"
+    if any(phrase in details for phrase in _OTHER_PROTOCOL):
+        return UnavailableError(
+            f"{target} answers, but does not speak gRPC: is it the HTTP port? Name the gRPC port, {DEFAULT_TARGET} "
+            "unless told otherwise."
+        )
     if code is grpc.StatusCode.UNAVAILABLE and details.startswith(_NOT_REACHED):
         return UnavailableError(
             f"Cannot reach a service at {target}: start it with `resserve serve`, or name another target."

@@ -2,30 +2,26 @@
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Iterable
-from functools import partial
 
 from service.dispatch.admission import Policy, Queue, RefusedError
+from service.dispatch.decoding import DecodingStage
 from service.dispatch.in_flight import AttachedWorker, InFlight
 from service.dispatch.inputs import Input
 from service.dispatch.job import Answer, ImageJob, Stage
 from service.dispatch.quarantine import Quarantine
 from service.errors import (
     ExpiredError,
-    InvalidRequestError,
     LostError,
     NoRoomError,
     NotReadyError,
     OverloadedError,
     ServiceError,
 )
-from service.images.threads import Decoders, attempt
+from service.images.threads import Decoders
 from service.ipc.messages import Done, Dropped, Failed, Message
 from service.ipc.slots import Slots
 from service.telemetry.logs import log
-
-_BLOCKED = "This image has ended two workers and is not tried again."
 
 
 class Dispatcher:
@@ -47,25 +43,18 @@ class Dispatcher:
             quarantine: of this version.
         """
         self._name, self._policy, self._slots = name, policy, slots
-        self._decoders, self._quarantine = decoders, quarantine
+        self._quarantine = quarantine
         self._loop = asyncio.get_running_loop()
         self._worker: AttachedWorker | None = None
         self._queue: Queue[ImageJob] = Queue(policy)
-        self._decoding: set[ImageJob] = set()
-        self._decoded: deque[ImageJob] = deque()
+        self._decoding = DecodingStage(slots, decoders, self._on_decoded, self._advance)
         self._in_flight = InFlight(slots)
-        self._free = list(range(slots.count))
         self._numbers = 0
 
     @property
     def in_service(self) -> int:
         """Images from the start of their decoding to the end of their run."""
-        return len(self._decoding) + len(self._decoded) + len(self._in_flight)
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether no image waits, is decoded, or runs."""
-        return not (self.in_service or len(self._queue))
+        return self._decoding.in_service
 
     # The worker's side.
 
@@ -83,43 +72,44 @@ class Dispatcher:
         if self._worker:
             self._worker.is_connected = False
         for job in self._in_flight.take_back():
-            if job.suspect:
-                digest = self._quarantine.block(job.input)
-                log.error("image ended two workers", model=self._name, sha256=digest, bytes=job.size)
-                job.fail(LostError(_BLOCKED))
-            job.suspect = True
+            self._quarantine.blame(job)
         self._drop_blocked()
 
     def fail(self, reason: str) -> None:
         """Refuse everything that waits: no worker will come."""
         self._worker = None
-        error = f"Model {self._name} is not ready: {reason}"
-        for line in (self._in_flight.returned, self._decoded):
+        sentence = f"Model {self._name} is not ready: {reason}"
+        for line in (self._in_flight.returned, self._decoding.decoded):
             while line:
                 job = line.popleft()
                 self._forget(job)
-                job.fail(NotReadyError(error))
+                job.fail(NotReadyError(sentence))
         for waiting in self._queue.drain():
-            waiting.fail(NotReadyError(error))
+            waiting.fail(NotReadyError(sentence))
 
-    def on_message(self, message: Message) -> None:
-        """Take a worker's answer."""
+    def on_message(self, message: Message, fd: int | None = None) -> None:
+        """Take a worker's answer, which never brings a descriptor."""
         match message:
             case Done():
-                self._finish(message)
+                job = self._in_flight.finish(message)
+                if self._worker:
+                    self._worker.observe(message)
+                self._leave(job)
             case Dropped(number):
-                if job := self._end_run(number, ExpiredError("The deadline passed before the model could run.")):
-                    self._remember_suspect(job)
+                if job := self._in_flight.take(number):
+                    job.fail(ExpiredError("The deadline passed before the model could run."))
+                    self._forget(job)
             case Failed(number, error):
                 log.error("run failed", model=self._name, job=number, error=error)
-                if job := self._end_run(number, LostError("The model failed on this image.")):
-                    self._clear_suspect(job)
+                job = self._in_flight.take(number)
+                if job:
+                    job.fail(LostError("The model failed on this image."))
+                self._leave(job)
         self._advance()
 
     def block(self, digests: Iterable[bytes]) -> None:
         """Refuse the images with these SHA-256, which other frontends have blocked."""
-        for digest in digests:
-            self._quarantine.learn(digest)
+        self._quarantine.learn(digests)
         self._drop_blocked()
 
     # The callers' side.
@@ -138,8 +128,6 @@ class Dispatcher:
         """
         if self._worker is None:
             raise NotReadyError(f"Model {self._name} is not ready.")
-        if self._quarantine.is_blocked(image):
-            raise InvalidRequestError(_BLOCKED)
         job = self._admit(image, self._worker, client, deadline, level)
         self._advance()
         try:
@@ -154,6 +142,7 @@ class Dispatcher:
             del job
 
     def _admit(self, image: Input, worker: AttachedWorker, client: str, deadline: float, level: int) -> ImageJob:
+        suspect = self._quarantine.check(image)
         now = time.monotonic()
         self._numbers += 1
         job = ImageJob(
@@ -165,7 +154,7 @@ class Dispatcher:
             size=image.size,
             input=image,
             answer=self._loop.create_future(),
-            suspect=self._quarantine.is_suspect(image),
+            suspect=suspect,
         )
         try:
             gave_way = self._queue.admit(job, now, worker.latency, self.in_service)
@@ -185,44 +174,24 @@ class Dispatcher:
         if (worker := self._worker) is None:
             return
         now = time.monotonic()
-        while self.in_service < worker.credits:
-            job, late = self._queue.pop(now, worker.latency, idle=self.in_service == 0)
+        while len(self._queue) and (in_service := self.in_service) < worker.credits:
+            job, late = self._queue.pop(now, worker.latency, idle=in_service == 0)
             for other in late:
                 other.fail(_overloaded("It can no longer be answered in time", worker.latency.wait(len(self._queue))))
             if job is None:
                 break
-            self._start_decoding(job)
+            self._decoding.start(job, alone=not (in_service or len(self._queue)))
+            self._hand_over()
         worker.metrics.queue.set(len(self._queue))
         worker.metrics.in_flight.set(self.in_service)
 
-    def _start_decoding(self, job: ImageJob) -> None:
-        alone = self.is_idle
-        job.stage = Stage.DECODING
-        job.slot = self._free.pop()
-        self._decoding.add(job)
-        if job.input.is_quick(alone=alone):
-            self._decoded_with(job, attempt(partial(self._decode, job)))
-            self._hand_over()
-        else:
-            self._decoders.submit(partial(self._decode, job), partial(self._finish_decoding, job))
-
-    def _decode(self, job: ImageJob) -> None:
-        job.decode_started = time.monotonic()
-        job.input.write(self._slots.images[job.slot])
-        job.decode_ended = time.monotonic()
-
-    def _finish_decoding(self, job: ImageJob, error: Exception | None) -> None:
-        self._decoded_with(job, error)
-        self._advance()
-
-    def _decoded_with(self, job: ImageJob, error: Exception | None) -> None:
-        self._decoding.discard(job)
+    def _on_decoded(self, job: ImageJob, error: Exception | None) -> None:
         if error is None and not job.cancelled and self._worker:
             self._worker.latency.observe_decode(job.decode_ended - job.decode_started)
             job.stage = Stage.DECODED
-            self._decoded.append(job)
+            self._decoding.decoded.append(job)
             return
-        self._leave(job)
+        self._decoding.release(job)
         if isinstance(error, ServiceError):
             job.fail(error)
         elif error:
@@ -232,66 +201,31 @@ class Dispatcher:
             job.fail(NotReadyError(f"Model {self._name} is not ready."))
 
     def _hand_over(self) -> None:
-        while self._worker and self._worker.is_connected and (line := self._in_flight.returned or self._decoded):
+        if (worker := self._worker) is None or not worker.is_connected:
+            return
+        while line := self._in_flight.returned or self._decoding.decoded:
             job = line.popleft()
             if job.cancelled:
                 self._forget(job)
                 continue
-            solo = not (self._in_flight.is_running or self._decoded or self._decoding or len(self._queue))
-            self._in_flight.hand_over(job, self._worker, solo=solo)
+            solo = self._decoding.is_idle and not (self._in_flight.is_running or len(self._queue))
+            self._in_flight.hand_over(job, worker, solo=solo)
 
-    def _finish(self, done: Done) -> None:
-        job = self._in_flight.take(done.job)
-        if self._worker and done.first:
-            self._worker.latency.observe_run(done.batch, done.ended - done.started, done.solo)
-            self._worker.metrics.batch.observe(done.batch)
-            if done.new_shape:
-                self._worker.metrics.new_shapes.inc()
-        if job is None:
-            return
-        if self._worker:
-            self._worker.metrics.images.inc()
-        logits = self._slots.logits[job.slot].copy()
-        self._leave(job)
-        self._clear_suspect(job)
-        if not job.answer.done():
-            job.answer.set_result(
-                Answer(logits, job.decode_started, job.decode_ended, done.started, done.ended, done.batch)
-            )
-
-    def _end_run(self, number: int, error: ServiceError) -> ImageJob | None:
-        job = self._in_flight.take(number)
+    def _leave(self, job: ImageJob | None) -> None:
+        """Let go of a job that has run."""
         if job:
-            self._leave(job)
-            job.fail(error)
-        return job
-
-    # The ends.
-
-    def _leave(self, job: ImageJob) -> None:
-        """Give back the slot of a job that has begun: the one place where that happens."""
-        job.stage = Stage.OVER
-        self._free.append(job.slot)
+            self._decoding.release(job)
+            if job.suspect:
+                self._quarantine.clear(job)
 
     def _forget(self, job: ImageJob) -> None:
-        """Let go of a decoded job that will not run. A suspect that comes again is one still."""
-        self._leave(job)
-        self._remember_suspect(job)
-
-    def _remember_suspect(self, job: ImageJob) -> None:
-        if job.suspect:
-            self._quarantine.suspect(job.input)
-
-    def _clear_suspect(self, job: ImageJob) -> None:
-        if job.suspect:
-            self._quarantine.clear(job.input)
+        """Let go of a decoded job that will not run."""
+        self._decoding.release(job)
+        self._quarantine.remember(job)
 
     def _drop_blocked(self) -> None:
-        """Refuse copies of a blocked image that wait: they would end two workers each."""
-        for job in (*self._queue, *self._decoding, *self._decoded, *self._in_flight.returned):
-            if not job.cancelled and self._quarantine.is_blocked(job.input):
-                self._queue.discard(job)
-                job.fail(InvalidRequestError(_BLOCKED))
+        for job in self._quarantine.refuse((*self._queue, *self._decoding, *self._in_flight.returned)):
+            self._queue.discard(job)
 
 
 def _overloaded(what: str, wait: float) -> OverloadedError:

@@ -4,8 +4,8 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from service.dispatch.job import ImageJob, Stage
-from service.ipc.messages import Cancel, Message, Run
+from service.dispatch.job import Answer, ImageJob, Stage
+from service.ipc.messages import Cancel, Done, Message, Run
 from service.ipc.slots import Slots
 from service.latency import LatencyModel
 from service.telemetry.metrics import ModelMetrics
@@ -29,6 +29,15 @@ class AttachedWorker:
     metrics: ModelMetrics
     is_connected: bool = True
 
+    def observe(self, done: Done) -> None:
+        """Learn and count from an answer; runs are counted by the first of their batch, images by every one."""
+        self.metrics.images.inc()
+        if done.first:
+            self.latency.observe_run(done.batch, done.ended - done.started, done.solo)
+            self.metrics.batch.observe(done.batch)
+            if done.new_shape:
+                self.metrics.new_shapes.inc()
+
 
 class InFlight:
     """Images that are with the worker, and those that wait for the next one because their worker has ended."""
@@ -38,9 +47,6 @@ class InFlight:
         self._slots = slots
         self._running: dict[int, ImageJob] = {}
         self._returned: deque[ImageJob] = deque()
-
-    def __len__(self) -> int:
-        return len(self._running) + len(self._returned)
 
     @property
     def is_running(self) -> bool:
@@ -64,6 +70,16 @@ class InFlight:
         """Tell the worker that an image is not wanted any more."""
         if job.stage is Stage.RUNNING and worker.is_connected:
             worker.send(Cancel(job.number))
+
+    def finish(self, done: Done) -> ImageJob | None:
+        """Give an image's logits to its caller; the job, or None where it is not known."""
+        job = self.take(done.job)
+        if job and not job.answer.done():
+            logits = self._slots.logits[job.slot].copy()
+            job.answer.set_result(
+                Answer(logits, job.decode_started, job.decode_ended, done.started, done.ended, done.batch)
+            )
+        return job
 
     def take(self, number: int) -> ImageJob | None:
         """Take out an image that the worker has answered; None where it is not known."""

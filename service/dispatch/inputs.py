@@ -6,9 +6,11 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from resserve.images.errors import ImageError
+from resserve.images.errors import TooLargeError as ImageTooLargeError
+from resserve.images.header import check
 from resserve.manifest import InputSpec
 from service.errors import InvalidRequestError, TooLargeError
-from service.images import header
 from service.images.decode import decode
 
 # Images of so few pixels and bytes decode sooner than they could be handed to a thread: 0.08 ms against 0.3 ms.
@@ -55,8 +57,8 @@ class EncodedImage:
             InvalidRequestError: it is no image, or one that must not be decoded.
         """
         try:
-            self._header = header.check(data)
-        except header.ImageError as error:
+            self._header = check(data)
+        except ImageError as error:
             raise _as_service_error(error) from None
         self._data, self._spec = data, spec
 
@@ -81,11 +83,18 @@ class EncodedImage:
             InvalidRequestError: the file is corrupt or truncated.
         """
         try:
-            decode(self._data, out, resize=self._spec.resize, interpolation=self._spec.interpolation)
-        except header.ImageError as error:
+            decode(
+                self._data,
+                out,
+                header=self._header,
+                resize=self._spec.resize,
+                interpolation=self._spec.interpolation,
+                background=self._spec.background,
+            )
+        except ImageError as error:
             raise _as_service_error(error) from None
 
 
-def _as_service_error(error: header.ImageError) -> InvalidRequestError:
-    kind = TooLargeError if isinstance(error, header.TooLargeError) else InvalidRequestError
+def _as_service_error(error: ImageError) -> InvalidRequestError:
+    kind = TooLargeError if isinstance(error, ImageTooLargeError) else InvalidRequestError
     return kind(str(error))

@@ -121,7 +121,7 @@ class ServedVersion:
         self.is_settled = False
         self._all_metrics, self._decoders, self._on_change = metrics, decoders, on_change
         self._slots = Slots.create(SLOTS, manifest.input.height, manifest.input.width, len(manifest.labels))
-        quarantine = Quarantine(partial(on_block, key))
+        quarantine = Quarantine(key.name, partial(on_block, key))
         self.dispatcher = Dispatcher(key.name, policy, self._slots, decoders, quarantine)
         self._connection: Connection | None = None
 
@@ -133,7 +133,7 @@ class ServedVersion:
             loaded: its own account of itself.
         """
         self._hang_up()
-        connection = Connection(sock, lambda message, _: self.dispatcher.on_message(message), self._detach)
+        connection = Connection(sock, self.dispatcher.on_message, self._detach)
         connection.send(self._slots.shape, self._slots.fd)
         self._connection = connection
         plan = describe_plan(loaded)

@@ -5,48 +5,19 @@ antialiased filter, the centre crop (torchvision's `Resize` and `CenterCrop`). O
 needs is resized; docs/images.md has what that changes and what it saves.
 """
 
-import io
 import math
-import warnings
 from typing import Literal, NamedTuple
 
 import numpy as np
 import PIL
-import simplejpeg
 from numpy.typing import NDArray
-from PIL import Image, JpegImagePlugin
-from PIL.Image import Resampling, Transpose
+from PIL import Image
+from PIL.Image import Resampling
 
-from service.images.header import (
-    FORMATS,
-    MAX_BYTES,
-    MAX_PIXELS,
-    Header,
-    ImageError,
-    TooLargeError,
-    as_image_error,
-    check,
-    check_exif,
-    may_be_turned,
-)
+from resserve.images.errors import as_image_error
+from resserve.images.header import MAX_PIXELS, Header, check
+from resserve.images.pixels import Colour, Pixels, load, to_rgb
 
-__all__ = ["MAX_BYTES", "MAX_PIXELS", "Header", "ImageError", "TooLargeError", "check", "decode"]
-
-# Pillow warns once for every odd tag of a file: lines on stderr that a caller could write by the thousand.
-warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
-
-_Pixels = Image.Image | NDArray[np.uint8]
-
-_ORIENTATION = 0x0112
-_UPRIGHT = {
-    2: Transpose.FLIP_LEFT_RIGHT,
-    3: Transpose.ROTATE_180,
-    4: Transpose.FLIP_TOP_BOTTOM,
-    5: Transpose.TRANSPOSE,
-    6: Transpose.ROTATE_270,
-    7: Transpose.TRANSVERSE,
-    8: Transpose.ROTATE_90,
-}
 _FILTERS = {"bilinear": (Resampling.BILINEAR, 1.0), "bicubic": (Resampling.BICUBIC, 2.0)}
 """Pillow's filter and its radius in pixels of the coarser grid."""
 _PILLOW_13 = int(PIL.__version__.partition(".")[0]) >= 13
@@ -59,64 +30,33 @@ def decode(
     *,
     resize: int,
     interpolation: Literal["bilinear", "bicubic"] = "bilinear",
-    max_bytes: int = MAX_BYTES,
-    max_pixels: int = MAX_PIXELS,
-) -> None:
+    background: Colour | None = None,
+    header: Header | None = None,
+) -> bool:
     """Decode, orient, convert to RGB, resize the shorter side to `resize`, crop the centre, and write it to `out`.
 
     Safe to call from several threads at once; decoding and resizing release the GIL. Where the resized image is smaller
     than `out`, it lies in the middle of black, as torchvision's `CenterCrop` has it.
 
     Args:
-        data: an encoded image; `check` is part of the call.
+        data: an encoded image.
         out: uint8 [height, width, 3], any strides; its shape is the crop.
         resize: pixels of the shorter side before the crop.
         interpolation: Pillow's filter, antialiased.
-        max_bytes: as in `check`.
-        max_pixels: as in `check`.
+        background: RGB behind transparent pixels; None drops alpha.
+        header: of the image, where it was checked already.
+
+    Returns:
+        True where a JPEG lacked its last bytes and was decoded whole all the same; operators may want to count these.
 
     Raises:
         ImageError: what `check` refuses, and data that is corrupt or truncated; `out` is then undefined.
     """
-    header = check(data, max_bytes=max_bytes, max_pixels=max_pixels)
+    header = header or check(data)
     with as_image_error(header.format):
-        _fit(_load(data, header, max_pixels), out, resize, interpolation)
-
-
-def _load(data: bytes, header: Header, max_pixels: int) -> _Pixels:
-    """The pixels the right way up, in whatever mode; an array is RGB."""
-    if header.format == "JPEG":
-        pixels = _load_jpeg(data)
-        if pixels is not None:
-            return pixels
-    image = FORMATS[header.format].open(io.BytesIO(data))
-    if image.width * image.height > max_pixels:
-        # A GIF's frame may be larger than its screen.
-        raise TooLargeError(f"The image has {image.width} x {image.height} pixels; only {max_pixels:,} are accepted.")
-    image.load()
-    return _upright(image, image)
-
-
-def _load_jpeg(data: bytes) -> _Pixels | None:
-    """RGB without Pillow's copies; None for what is Pillow's to judge: CMYK, and data that is not all in order."""
-    try:
-        *_, colorspace, _ = simplejpeg.decode_jpeg_header(data)
-        if colorspace in ("CMYK", "YCCK"):
-            return None
-        pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, "RGB")
-    except ValueError:
-        return None
-    if not may_be_turned(data):
-        return pixels
-    return _upright(Image.fromarray(pixels), JpegImagePlugin.JpegImageFile(io.BytesIO(data)))
-
-
-def _upright(image: Image.Image, described: Image.Image) -> Image.Image:
-    """Turn by the other's EXIF orientation (or XMP's, as Pillow reads it where EXIF has none)."""
-    info = described.info
-    check_exif(len(info.get("exif", b"")) + len(info.get("Raw profile type exif", "")) // 2)
-    method = _UPRIGHT.get(described.getexif().get(_ORIENTATION, 1))
-    return image if method is None else image.transpose(method)
+        picture = load(data, header, MAX_PIXELS)
+        _fit(picture.pixels, out, resize, interpolation, background)
+    return picture.mended
 
 
 class _Axis(NamedTuple):
@@ -144,7 +84,7 @@ def _axis(source: int, resized: int, crop: int, radius: float) -> _Axis:
     return _Axis(start, stop, begin - start, end - start, slice(offset, offset + length), length)
 
 
-def _fit(pixels: _Pixels, out: NDArray[np.uint8], resize: int, interpolation: str) -> None:
+def _fit(pixels: Pixels, out: NDArray[np.uint8], resize: int, interpolation: str, background: Colour | None) -> None:
     """Resize and crop as torchvision's `Resize(resize)` and `CenterCrop(out.shape[:2])`, but only what the crop shows.
 
     Pillow resizes one axis after the other and rounds in between, so the order is part of the result.
@@ -154,7 +94,7 @@ def _fit(pixels: _Pixels, out: NDArray[np.uint8], resize: int, interpolation: st
     short = min(height, width)
     rows, columns = (resize if side == short else int(resize * side / short) for side in (height, width))
     y, x = _axis(height, rows, out.shape[0], radius), _axis(width, columns, out.shape[1], radius)
-    part = _cut(pixels, x, y)
+    part = _cut(pixels, x, y, background)
     vertical_first = _PILLOW_13 and rows < height and height - rows > 2 * (width - columns)
     for axis in (y, x) if vertical_first else (x, y):
         if axis is x:
@@ -166,17 +106,7 @@ def _fit(pixels: _Pixels, out: NDArray[np.uint8], resize: int, interpolation: st
     out[y.place, x.place] = np.asarray(part)
 
 
-def _cut(pixels: _Pixels, x: _Axis, y: _Axis) -> Image.Image:
+def _cut(pixels: Pixels, x: _Axis, y: _Axis, background: Colour | None) -> Image.Image:
     if isinstance(pixels, Image.Image):
-        return _to_rgb(pixels.crop((x.start, y.start, x.stop, y.stop)))
+        return to_rgb(pixels.crop((x.start, y.start, x.stop, y.stop)), background)
     return Image.fromarray(pixels[y.start : y.stop, x.start : x.stop])
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    """RGB as Pillow's `convert` has it (alpha dropped), but 16-bit grey by its high byte instead of clipped at 255."""
-    if image.mode.startswith("I;16"):
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    elif image.mode in ("I", "F"):
-        raise ImageError("The image has 32-bit pixels, whose white is undefined; send 8 or 16 bits per channel.")
-    image.info.pop("transparency", None)
-    return image if image.mode == "RGB" else image.convert("RGB")

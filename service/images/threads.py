@@ -6,17 +6,8 @@ import queue
 import threading
 from collections.abc import Callable
 
-Work = Callable[[], None]
+Work = Callable[[], Exception | None]
 Finish = Callable[[Exception | None], None]
-
-
-def attempt(work: Work) -> Exception | None:
-    """Do it here and now; the exception that it raised, or None."""
-    try:
-        work()
-    except Exception as raised:
-        return raised
-    return None
 
 
 class Decoders:
@@ -38,7 +29,7 @@ class Decoders:
             threading.Thread(target=self._run, name=f"decode-{number}", daemon=True).start()
 
     def submit(self, work: Work, finish: Finish) -> None:
-        """Do `work` in a thread, then `finish` on the event loop, with the exception that was raised, or None."""
+        """Do `work` in a thread, then `finish` on the event loop with the exception that `work` gives, or None."""
         self._work.put((work, finish))
 
     def close(self) -> None:
@@ -54,7 +45,7 @@ class Decoders:
         if (taken := self._work.get()) is None:
             return False
         work, finish = taken
-        error = attempt(work)
+        error = work()
         with contextlib.suppress(RuntimeError):  # the loop has been closed: nobody waits any more
             self._loop.call_soon_threadsafe(finish, error)
         return True

@@ -79,8 +79,9 @@ def send(sock: socket.socket, message: Message) -> None:
 
 def receive_first(sock: socket.socket) -> Message | None:
     """Wait for the first message on a socket that no connection has taken over yet; None where there is none."""
-    received = _receive(sock)
-    return received[0] if received else None
+    message, fd = _receive(sock) or (None, None)
+    _close(fd)
+    return message
 
 
 class BlockingConnection:

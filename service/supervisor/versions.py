@@ -15,7 +15,7 @@ from service.supervisor.worker_process import WorkerProcess
 
 # A manifest may set these, and this service applies none of them yet: it serves only versions with their defaults.
 _NOT_APPLIED = {
-    "input": ("name", "dtype", "layout", "channels", "batch", "background"),
+    "input": ("name", "dtype", "layout", "channels", "batch"),
     "output": ("name", "kind", "class_axis", "temperature"),
 }
 

@@ -143,6 +143,8 @@ class BatchScheduler:
         if self._heap[0][-1].run.suspect:
             return 1
         share = min(-(-len(self._heap) // self._idle), self._engine.plan.max_batch)
+        if share == 1:
+            return 1
         return self._times.size_in_time(now, (job.run.deadline for *_, job in heapq.nsmallest(share, self._heap)))
 
     def _may_start(self) -> bool:

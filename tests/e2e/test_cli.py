@@ -175,3 +175,19 @@ def test_doctor_sees_the_running_service(service: Server, repository: Path, tmp_
     findings = {finding["subject"]: finding for finding in json.loads(done.stdout)}
     assert findings["gRPC port"]["state"] == "note"
     assert "2 models, 2 whole versions, 2 of them untrained" in findings["repository"]["detail"]
+
+
+@pytest.mark.parametrize("flags", [["--help"], ["--prot", "8001"], ["--port", "many"]], ids=" ".join)
+def test_serve_that_does_not_serve_starts_no_process(tmp_path: Path, flags: list[str]) -> None:
+    """Help and mistyped flags cost nobody a worker."""
+    log = tmp_path / "started"
+    hook = f"""
+import sys
+sys.addaudithook(lambda event, _: event == "subprocess.Popen" and open({str(log)!r}, "a").write("x"))
+"""
+    (tmp_path / "sitecustomize.py").write_text(hook)
+    done = subprocess.run(
+        [RESSERVE, "serve", *flags], env=environment(PYTHONPATH=str(tmp_path)), capture_output=True, timeout=60
+    )
+
+    assert done.returncode == (0 if flags == ["--help"] else 2) and not log.exists()

@@ -18,7 +18,7 @@ from tests.e2e.test_callers import hold
 from tests.e2e.test_faults import restored
 from tests.e2e.test_poison import x86
 from tests.support.callers import Callers
-from tests.support.faulty_models import TERRIBLE, answer, picture, write_version
+from tests.support.faulty_models import CALM, TERRIBLE, answer, picture, write_version
 from tests.support.service_process import CHANNEL, Golden, Server, code_of, wait_until
 
 Load = Callable[..., Callers]
@@ -179,3 +179,45 @@ def test_a_frontend_that_cannot_start_is_tried_again(serve: Callable[..., Server
         others(server)[0].kill()
         wait_until(lambda: server.events("frontend cannot start"), "it is missed")
     wait_until(lambda: others(server), "it is replaced")
+
+
+def test_frontend_that_is_replaced_serves_the_version_of_the_others(
+    serve: Callable[..., Server], tmp_path: Path
+) -> None:
+    """A newer version in the repository is not served until the supervisor says so, by a new frontend neither."""
+    write_version(tmp_path / "hazards", "error")
+    server = serve(tmp_path / "hazards", RESSERVE_FRONTENDS="2")
+    wait_until(lambda: others(server), "the other frontend is there")
+    (before,) = others(server)
+    write_version(tmp_path / "hazards", "error", 2)
+    before.kill()
+    wait_until(lambda: others(server) not in ([], [before]), "it is replaced")
+    with connection(server, others(server)[0]) as channel:
+        stub = pb_grpc.ClassifierStub(channel)
+        answered = stub.Classify(pb.ClassifyRequest(images=[picture(CALM)]), timeout=60)
+        listed = stub.ListModels(pb.ListModelsRequest(), timeout=60)
+
+    assert answered.model.version == 1
+    assert [status.model.version for status in listed.models] == [1]
+
+
+def test_gauges_of_a_killed_frontend_are_gone(serve: Callable[..., Server], repository: Path, alpha: Golden) -> None:
+    """Its images are neither waiting nor running any more, and what it had counted stays."""
+    server = serve(repository, "--model", "alpha", RESSERVE_FRONTENDS="2")
+    wait_until(lambda: others(server), "the other frontend is there")
+    (frontend,) = others(server)
+    (worker,) = server.workers()
+    with connection(server, frontend) as channel:
+        stub = pb_grpc.ClassifierStub(channel)
+        stub.Classify(pb.ClassifyRequest(images=[alpha.pngs[0]]), timeout=60)
+        worker.suspend()
+        calls = [stub.Classify.future(pb.ClassifyRequest(images=[alpha.pngs[n]]), timeout=60) for n in range(3)]
+        wait_until(lambda: server.metric("resserve_in_service_images") == 3, "its images are with the worker")
+        frontend.kill()
+        worker.resume()
+        wait_until(lambda: others(server) not in ([], [frontend]), "it is replaced")
+        for call in calls:
+            assert call.exception() is not None
+
+    assert server.metric("resserve_in_service_images") == server.metric("resserve_queue_images") == 0
+    assert server.metric("resserve_images_total", model="alpha") >= 1

@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from export.certify import INT8_TOLERANCE
@@ -23,6 +25,7 @@ from resserve.files import sha256_file
 from resserve.manifest import InputSpec, read_manifest
 from tests.support.digits import digit, write_checkpoint
 from tests.support.digits import scans as digits
+from tests.support.service_process import RESSERVE
 
 
 class Tiny(nn.Sequential):
@@ -217,3 +220,35 @@ def test_the_largest_networks(architecture: str, tmp_path: Path) -> None:
 
     logits = np.load(version / "golden.npz")["logits"]
     assert 1e-3 < np.abs(logits).max() < 1e3
+
+
+def test_white_squares_certify_nothing(checkpoint: Path, tmp_path: Path) -> None:
+    """Golden images that are all alike are refused by `resserve export`, in a sentence, and leave no version."""
+    (tmp_path / "white").mkdir()
+    for number in range(16):
+        pixels = np.full((20, 20, 3), 255 - number % 3, np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "white" / f"{number}.png")
+    weights = tmp_path / "weights"
+    arguments = ["export", checkpoint, "--name", "net", "--repository", weights, "--golden", tmp_path / "white"]
+
+    done = subprocess.run([RESSERVE, *arguments], capture_output=True, text=True)
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.splitlines()[-1] == (
+        "resserve: Of the 8 golden images only 1 can be told apart, where a certificate needs 4: "
+        "name a --golden folder of pictures that differ."
+    )
+    assert not weights.exists()
+
+
+def test_a_network_that_answers_everything_alike_is_refused(checkpoint: Path, scans: Path, tmp_path: Path) -> None:
+    """A network whose last layer ignores the picture has logits, finite and not zero, that certify nothing."""
+    saved = load_checkpoint(checkpoint)
+    saved.state_dict["fc.weight"].fill_(0)
+    saved.state_dict["fc.bias"].copy_(torch.arange(10))
+    save_checkpoint(tmp_path / "collapsed.pt", saved)
+
+    with pytest.raises(ResServeError, match="with 1 different rows of logits"):
+        export_checkpoint(tmp_path / "collapsed.pt", name="digits", repository=tmp_path / "weights", golden=scans)
+
+    assert not (tmp_path / "weights").exists()

@@ -10,8 +10,10 @@ from PIL import Image
 
 from export.golden import CALIBRATION, GOLDEN, RealImages, from_folder, packaged, prepare
 from resserve.errors import ResServeError
+from resserve.golden import check_varied
 from resserve.manifest import InputSpec
-from training.images import served
+from service.images.decode import decode
+from training.images import read_rgb, served
 
 
 def _photos(folder: Path, count: int) -> Path:
@@ -74,5 +76,66 @@ def test_a_broken_image_is_named(spec: InputSpec, tmp_path: Path) -> None:
     for path in _photos(tmp_path, 16).rglob("*.png"):
         path.write_bytes(path.read_bytes()[:40])
 
-    with pytest.raises(ResServeError, match=r"class 0/0\.png cannot be read"):
+    with pytest.raises(ResServeError, match=r"class 0/0\.png \(.*\) cannot be read"):
         from_folder(tmp_path, spec)
+
+
+def _deep(folder: Path, count: int = 16) -> Path:
+    """A folder of 16-bit grey pictures, as microscopes and scanners write them: all brighter than 255."""
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    for number in range(count):
+        picture = Image.fromarray(random.integers(1000, 65536, (32, 32), dtype=np.uint16))
+        picture.save(folder / f"{number:02}.{('png', 'tif', 'pgm')[number % 3]}")
+    return folder
+
+
+def test_deep_pictures_are_not_white_squares(spec: InputSpec, tmp_path: Path) -> None:
+    """16-bit pictures become golden and calibration images by the rule of service and training, not clipped."""
+    folder = _deep(tmp_path / "deep")
+
+    images = from_folder(folder, spec)
+
+    paths = sorted(folder.iterdir())
+    expected = np.stack([prepare(read_rgb(path), spec) for path in paths])
+    assert {image.tobytes() for image in (*images.golden, *images.calibration)} == {row.tobytes() for row in expected}
+    assert images.golden.std() > 20
+    served = np.empty((32, 32, 3), np.uint8)
+    for path, ours in zip(paths, expected, strict=True):
+        decode(path.read_bytes(), served, resize=36)
+        assert np.abs(served.astype(int) - ours).max() <= 2
+
+
+def test_hidden_files_are_no_golden_images(spec: InputSpec, tmp_path: Path) -> None:
+    """What macOS and Jupyter leave in a folder is passed over; with too few pictures the message accounts for it."""
+    photos = _photos(tmp_path, 2 * GOLDEN)
+    expected = from_folder(photos, spec)
+    (photos / ".ipynb_checkpoints").mkdir()
+    for name in ("class 0/._0.png", ".ipynb_checkpoints/0-checkpoint.png"):
+        (photos / name).write_bytes(b"\0\5\x16\7")
+
+    assert np.array_equal(from_folder(photos, spec).golden, expected.golden)
+    (photos / "class 0" / "0.png").unlink()
+    with pytest.raises(ResServeError, match=r"holds 15 images \(and 2 hidden\); a certificate needs 8"):
+        from_folder(photos, spec)
+
+
+def _varied(count: int, size: int = 8) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (count, size, size, 3), dtype=np.uint8)
+
+
+@given(st.integers(0, 8), st.integers(0, 8), st.integers(0, 7))
+def test_golden_images_must_differ(same_images: int, same_logits: int, noise: int) -> None:
+    """Where more than half of the images, or of the answers, are nearly the same, there is no certificate."""
+    images = _varied(GOLDEN).clip(10, 245)
+    logits = np.random.default_rng(1).normal(size=(GOLDEN, 5)).astype(np.float32)
+    images[:same_images] = images[0]
+    images[: max(same_images, 1) : 2] += np.uint8(noise)
+    logits[:same_logits] = logits[0] + 1e-5
+
+    distinct = min(GOLDEN - max(same - 1, 0) for same in (same_images, same_logits))
+    if distinct >= GOLDEN // 2:
+        check_varied(images, logits)
+    else:
+        with pytest.raises(ResServeError, match=r"can be told apart|different rows of logits"):
+            check_varied(images, logits)

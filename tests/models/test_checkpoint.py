@@ -202,7 +202,7 @@ def test_other_files_are_told_apart(tmp_path: Path) -> None:
     torch.save({"format": "resserve.checkpoint/1", "architecture": "resnet20"}, other)
 
     for path, message in (
-        (bare, "bare weights.*--init"),
+        (bare, r"holds a plain state_dict \(conv1.weight, .*\), where a checkpoint .* a resnet20's: make one by `res"),
         (other, "another version of ResServe"),
         (tmp_path / "missing.pt", "Cannot read the checkpoint .*No such file"),
         (tmp_path, "Cannot read the checkpoint .*Is a directory"),

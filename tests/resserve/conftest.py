@@ -37,7 +37,11 @@ class AsyncFromOutside:
 
     def __init__(self, target: str, **options: Any) -> None:
         self._runner = asyncio.Runner()
-        self._client = self._runner.run(self._make(target, options))
+        try:
+            self._client = self._runner.run(self._make(target, options))
+        except BaseException:
+            self._runner.close()
+            raise
 
     async def _make(self, target: str, options: dict[str, Any]) -> AsyncClient:
         return AsyncClient(target, **options)

@@ -152,11 +152,44 @@ def test_one_bad_photo_is_exit_code_1_and_the_others_are_shown(
     assert re.search(r"80\.00%.*red", out) if not form else '"name": "red"' in out
 
 
+def test_folders_and_patterns_are_classified(run: Run, target: str, photos: list[Path], tmp_path: Path) -> None:
+    """A folder stands for the pictures in it, of every depth, and a quoted pattern for what it matches, in order."""
+    inner = tmp_path / "in" / "deep"
+    inner.mkdir(parents=True)
+    for name in ("b.jfif", "a.PNG", "without", "[x].png", "._a.png"):
+        (inner / name).write_bytes(photos[0].read_bytes())
+    (inner / "notes.txt").write_text("none")
+
+    code, out, err = run(
+        "classify", tmp_path / "in", f"{tmp_path}/*.png", inner / "[x].png", "--json", "--target", target
+    )
+
+    assert code == 0
+    expected = [inner / name for name in ("[x].png", "a.PNG", "b.jfif", "without")]
+    expected += [tmp_path / "blue.png", tmp_path / "red.png", inner / "[x].png"]
+    assert [answer["photo"] for answer in json.loads(out)] == [str(path) for path in expected]
+    assert err == f"{tmp_path}/in: left out: 1 hidden, 1 of no known image format (e.g. {inner}/notes.txt)\n"
+
+
+def test_nothing_to_classify_is_one_sentence(run: Run, target: str, tmp_path: Path) -> None:
+    """A folder without pictures, and a pattern that matches nothing, are named, and nothing is sent."""
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / ".hidden.png").touch()
+
+    assert run("classify", tmp_path / "empty", "--target", target)[2] == (
+        f"resserve: {tmp_path}/empty holds no images (left out: 1 hidden); name another folder.\n"
+    )
+    assert run("classify", f"{tmp_path}/*.gif", "--target", target)[2] == (
+        f"resserve: No file matches {tmp_path}/*.gif; name files or a folder.\n"
+    )
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
         ["classify"],
         ["classify", "a.jpg", "--top", "0"],
+        ["classify", "-", "-"],
         ["classify", "a.jpg", "--model", "net@newest"],
         ["models", "--target", "127.0.0.1:1", "--repository", "weights"],
         ["serve", "--port", "70000"],

@@ -1,6 +1,7 @@
 """The client, blocking and for asyncio, against a real gRPC service that can be told to fail."""
 
 import asyncio
+import re
 import socket
 import threading
 import time
@@ -65,7 +66,7 @@ def test_a_bad_image_among_several_is_a_value(client: Any, tmp_path: Path, servi
     """An unreadable file, a non-image and a wrong array take their places as errors; the others are answered."""
     answers = client.classify([RED, tmp_path / "missing.jpg", b"not an image", np.zeros((2, 2)), BLUE])
 
-    assert names(answers) == ["red", "InvalidInputError", "InvalidInputError", "InvalidInputError", "blue"]
+    assert names(answers) == ["red", "InvalidInputError", "InvalidInputError", "InputTypeError", "blue"]
     assert "missing.jpg: No such file" in str(answers[1])
     assert str(answers[2]) == "This is not an image."
     assert "float64 [2, 2]" in str(answers[3])
@@ -160,18 +161,37 @@ def test_rejected_says_when_to_come_back(client: Any, service: ColourService) ->
     assert caught.value.retry_after == 0.25
 
 
-@pytest.mark.parametrize("protocol", ["nothing", "silence"])
-def test_no_service_there(connect: Connect, protocol: str) -> None:
-    """Where nothing listens, or something that does not speak gRPC, the caller is told how to start a service."""
+def test_no_service_there(connect: Connect) -> None:
+    """Where nothing listens the caller is told how to start a service."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-        if protocol == "nothing":
-            listener.close()
-        else:
-            threading.Thread(target=_speak_http_1, args=[listener], daemon=True).start()
 
-        with pytest.raises(UnavailableError, match=rf"Cannot reach a service at 127\.0\.0\.1:{port}.*resserve serve"):
+    with pytest.raises(UnavailableError, match=rf"Cannot reach a service at 127\.0\.0\.1:{port}.*resserve serve"):
+        connect(f"127.0.0.1:{port}").list_models()
+
+
+def test_another_protocol_there(connect: Connect) -> None:
+    """Where something answers that does not speak gRPC, such as the HTTP port, the caller is told of the gRPC port."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        threading.Thread(target=_speak_http_1, args=[listener], daemon=True).start()
+
+        with pytest.raises(UnavailableError, match=rf"^127\.0\.0\.1:{port} answers, but does not speak gRPC: is it"):
             connect(f"127.0.0.1:{port}").list_models()
+
+
+@pytest.mark.parametrize(
+    ("target", "instead"),
+    [
+        ("http://127.0.0.1:8002", "127.0.0.1:8001"),
+        ("https://models.example.org/api", "models.example.org:8001"),
+        ("grpc://[::1]:8001", "[::1]:8001"),
+    ],
+)
+def test_a_web_address_is_no_target(connect: Connect, target: str, instead: str) -> None:
+    """An address with a scheme is answered, before any call, with the form that is meant."""
+    with pytest.raises(InvalidInputError, match=re.escape(f"as HOST:PORT, e.g. {instead}.")):
+        connect(target)
 
 
 def _speak_http_1(listener: socket.socket) -> None:

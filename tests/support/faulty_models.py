@@ -91,9 +91,9 @@ def answer(red: int) -> list[float]:
     return [float(red), -float(red)]
 
 
-def write_version(repository: Path, kind: str) -> None:
-    """Write `repository/<kind>/1`: a model that crashes, hangs, or fails for TERRIBLE pictures, or is slow for all."""
-    version = repository / kind / "1"
+def write_version(repository: Path, kind: str, number: int = 1) -> None:
+    """Write `repository/<kind>/<number>`, a model that crashes, hangs or fails for TERRIBLE pictures, or is slow."""
+    version = repository / kind / str(number)
     version.mkdir(parents=True)
     graph = f"g (uint8[N, {SIDE}, {SIDE}, 3] images) => (float[N, 2] logits) {{ {_RED} {_BODIES[kind]} {_LOGITS} }}"
     model = parser.parse_model(f'<ir_version: 9, opset_import: ["" : 18]> {graph}')
@@ -105,7 +105,7 @@ def write_version(repository: Path, kind: str) -> None:
     entry = CertificateEntry(batch=8, images=8, max_abs_diff=0, top1_agreement=1)
     manifest = Manifest(
         name=kind,
-        version=1,
+        version=number,
         architecture="hazard",
         precision="fp32",
         parameters=1,

@@ -44,7 +44,7 @@ class ScriptedWorker:
     def __init__(self, decoders: Decoders, policy: Policy) -> None:
         self.slots = Slots.create(16, 4, 4, 2)
         self.blocked: list[bytes] = []
-        self.quarantine = Quarantine(self.blocked.append)
+        self.quarantine = Quarantine("m", self.blocked.append)
         self.dispatcher = Dispatcher("m", policy, self.slots, decoders, self.quarantine)
         self.metrics = ModelMetrics(Metrics(), dict.fromkeys(MODEL, ""))
         self.runs: list[Run] = []

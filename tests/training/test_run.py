@@ -208,7 +208,7 @@ def test_fine_tuning_from_torchvision(config: TrainConfig, tmp_path: Path, class
 
 
 def test_init_of_another_network(config: TrainConfig, tmp_path: Path) -> None:
-    """Weights of another network are refused in one sentence, whether it says its name or not."""
+    """Weights that do not fit are refused in one sentence: what was seen, what was looked for, what works."""
     checkpoint = Checkpoint(
         architecture="resnet32",
         arguments={"num_classes": 2},
@@ -217,14 +217,27 @@ def test_init_of_another_network(config: TrainConfig, tmp_path: Path) -> None:
         input_size=16,
         resize=16,
     )
+    state = checkpoint.state_dict
     save_checkpoint(tmp_path / "named.pt", checkpoint)
-    torch.save(checkpoint.state_dict, tmp_path / "bare.pth")
+    torch.save(state, tmp_path / "bare.pth")
+    torch.save({f"module.{name}": value for name, value in state.items()}, tmp_path / "parallel.pth")
+    torch.save({f"backbone.{name}": value for name, value in state.items()}, tmp_path / "renamed.pth")
+    torch.save({"epoch": 3, "model": state, "optimizer": {}}, tmp_path / "wrapped.pth")
+    torch.save([state], tmp_path / "list.pth")
     (tmp_path / "text.pt").write_text("no weights")
 
     for name, message in (
-        ("named.pt", "is a resnet32, not a resnet20"),
-        ("bare.pth", r"do not fit resnet20: it has no layer1\.3"),
-        ("text.pt", "damaged, or neither|pickled objects"),
+        ("named.pt", "is a resnet32, not a resnet20; start from it by `resserve train resnet32 --init .*named.pt`"),
+        (
+            "bare.pth",
+            "fit resnet20: it has no layer1.3.*; seen are conv1.weight, bn1.weight, bn1.bias, … .188 ten",
+        ),
+        ("bare.pth", "looked for conv1.weight.* .116.; they are a resnet32's: `resserve train resnet32 --init .*bare"),
+        ("parallel.pth", "seen are module.conv1.weight.*saved from a DataParallel: save model.module.state_dict"),
+        ("renamed.pth", "seen are backbone.conv1.weight, .*, looked for conv1.weight.*whose names are torchvision's"),
+        ("wrapped.pth", r"a dictionary \(epoch, model, optimizer\), where .* state_dict is looked for; take it out by"),
+        ("list.pth", "holds a list, where a checkpoint or a state_dict is looked for"),
+        ("text.pt", "damaged, or holds pickled objects"),
         ("missing.pt", "Cannot read"),
     ):
         with pytest.raises(ResServeError, match=message):

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torchvision.transforms import CenterCrop, InterpolationMode, Resize
 
+from resserve.images.errors import ImageError
 from service.images import decode as service_images
-from service.images.header import ImageError
 from tests.support.encoded_images import PHOTOS, encode, noise, photo, png
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")

@@ -13,8 +13,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from resserve.images.errors import ImageError, TooLargeError
+from resserve.images.header import Header, check
 from service.images.decode import decode
-from service.images.header import Header, ImageError, TooLargeError, check
 from tests.support.encoded_images import encode, many_scans, many_tags, photo, png
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
@@ -38,6 +39,10 @@ _VALID = {
     "deflated tiff": encode(_SMALL, "TIFF", compression="tiff_deflate"),
     "jpeg tiff": encode(_SMALL, "TIFF", compression="jpeg"),
     "big tiff": encode(_SMALL, "TIFF", big_tiff=True),
+    "ppm": encode(_SMALL, "PPM"),
+    "deep pgm": b"P5 48 36 1023\n" + bytes(2 * 48 * 36),
+    "plain ppm": b"P3\n# plain\n48 36 255\n" + b"1 2 3\n" * 48 * 36,
+    "plain pbm": b"P1 48 36\n" + b"01" * 24 * 36,
 }
 
 
@@ -112,7 +117,7 @@ def test_what_is_no_image_is_named(data, says):
     with pytest.raises(ImageError, match=says) as caught:
         check(data)
 
-    assert not data or "accepted are JPEG, PNG, WebP, GIF, BMP, TIFF" in str(caught.value)
+    assert not data or "accepted are JPEG, PNG, WebP, GIF, BMP, TIFF, PPM" in str(caught.value)
 
 
 def test_limits_are_those_given():
@@ -212,7 +217,7 @@ _LIMITED = """
 import resource, sys
 import numpy as np
 from service.images.decode import decode
-from service.images.header import check
+from resserve.images.header import check
 sys.path.insert(0, ".")
 data = sys.stdin.buffer.read()
 check(data)

@@ -21,7 +21,6 @@ MORE = {
     "planes": ("input", "layout", "NCHW"),
     "blue": ("input", "channels", "BGR"),
     "fixed": ("input", "batch", 1),
-    "white": ("input", "background", (255, 255, 255)),
     "softmax": ("output", "name", "softmax"),
     "probabilities": ("output", "kind", "probabilities"),
     "last": ("output", "class_axis", -1),
