@@ -68,7 +68,8 @@ class DecodingStage:
         try:
             job.input.write(self._slots.images[job.slot])
         except Exception as error:
-            return error
+            # The traceback refers to this frame, and with it to the job that is told: neither would be freed.
+            return error.with_traceback(None)
         job.decode_ended = time.monotonic()
         return None
 

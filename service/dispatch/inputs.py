@@ -56,11 +56,16 @@ class EncodedImage:
         Raises:
             InvalidRequestError: it is no image, or one that must not be decoded.
         """
+        self._data, self._spec = data, spec
         try:
             self._header = check(data)
         except ImageError as error:
-            raise _as_service_error(error) from None
-        self._data, self._spec = data, spec
+            problem = _as_service_error(error)
+        else:
+            return
+        # Here, as an error raised in the handler refers to the first one, its traceback, the frames in it and so to the
+        # image, which would not be freed.
+        raise problem
 
     @property
     def size(self) -> int:
@@ -82,17 +87,21 @@ class EncodedImage:
         Raises:
             InvalidRequestError: the file is corrupt or truncated.
         """
+        spec = self._spec
         try:
             decode(
                 self._data,
                 out,
                 header=self._header,
-                resize=self._spec.resize,
-                interpolation=self._spec.interpolation,
-                background=self._spec.background,
+                resize=spec.resize,
+                interpolation=spec.interpolation,
+                background=spec.background,
             )
         except ImageError as error:
-            raise _as_service_error(error) from None
+            problem = _as_service_error(error)
+        else:
+            return
+        raise problem  # here, as above
 
 
 def _as_service_error(error: ImageError) -> InvalidRequestError:

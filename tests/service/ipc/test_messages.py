@@ -16,6 +16,7 @@ from service.ipc.messages import Message, decode, encode, shorten
 SERVICE = Path(messages.__file__).parents[1]
 # What the wire format holds; more than any field has use for.
 st.register_type_strategy(int, st.integers(-(2**63), 2**63 - 1))
+st.register_type_strategy(float, st.floats(allow_nan=False))
 anything = st.one_of(*(st.from_type(kind) for kind in get_args(Message)))
 
 
