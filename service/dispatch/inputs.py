@@ -60,12 +60,12 @@ class EncodedImage:
         try:
             self._header = check(data)
         except ImageError as error:
-            problem = _as_service_error(error)
+            kind, sentence = _kind(error), str(error)
         else:
             return
-        # Here, as an error raised in the handler refers to the first one, its traceback, the frames in it and so to the
-        # image, which would not be freed.
-        raise problem
+        # Raised here, as an error that is raised in the handler refers to the first one, to its traceback, to the frames
+        # in it and so to the image, which would not be freed. A variable for the error would do the same.
+        raise kind(sentence)
 
     @property
     def size(self) -> int:
@@ -98,12 +98,11 @@ class EncodedImage:
                 background=spec.background,
             )
         except ImageError as error:
-            problem = _as_service_error(error)
+            kind, sentence = _kind(error), str(error)
         else:
             return
-        raise problem  # here, as above
+        raise kind(sentence)  # here, as above
 
 
-def _as_service_error(error: ImageError) -> InvalidRequestError:
-    kind = TooLargeError if isinstance(error, ImageTooLargeError) else InvalidRequestError
-    return kind(str(error))
+def _kind(error: ImageError) -> type[InvalidRequestError]:
+    return TooLargeError if isinstance(error, ImageTooLargeError) else InvalidRequestError
