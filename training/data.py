@@ -1,7 +1,6 @@
 """What to train on: a folder of images, one folder a class, with a held-out part."""
 
 import hashlib
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import NamedTuple
 
 import torch
 
+from resserve.cores import usable_cores
 from resserve.errors import ResServeError
 from training import digits
 from training.images import read_rgb
@@ -119,7 +119,7 @@ def check_images(samples: list[Sample]) -> Iterator[int]:
         ResServeError: at the end, when some cannot be read; it says how many, and names the first.
     """
     broken: list[str] = []
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(usable_cores()) as pool:
         for start in range(0, len(samples), 1024):  # map() alone would queue millions at once
             for done, fault in enumerate(pool.map(_fault, samples[start : start + 1024]), start=start + 1):
                 if fault:
