@@ -7,6 +7,7 @@ import numpy.typing as npt
 import onnxruntime
 
 from resserve.certificate import Certificate, CertificateEntry
+from resserve.cores import usable_cores
 from resserve.errors import ResServeError
 from resserve.golden import Logits
 
@@ -27,6 +28,7 @@ def open_session(path: Path) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.log_severity_level = 3
+    options.intra_op_num_threads = usable_cores()
     try:
         return onnxruntime.InferenceSession(path, options, providers=[PROVIDER])
     except Exception as error:  # ONNX Runtime's own exceptions have no common base.

@@ -10,7 +10,8 @@ from importlib import metadata, util
 from pathlib import Path
 from typing import Literal
 
-from resserve.cores import usable_cores
+from resserve.addresses import join
+from resserve.cores import cpu_quota, usable_cores
 from resserve.errors import ResServeError
 from resserve.repository import read_version, scan
 from resserve.runtime import check_onnxruntime
@@ -45,7 +46,7 @@ def examine(repository: Path, host: str, ports: dict[str, int]) -> list[Finding]
     """
     return [
         Finding("python", "ok", f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
-        Finding("cores", "ok", f"{usable_cores()} usable"),
+        _cores(),
         _memory(),
         _shared_memory(),
         _onnxruntime(),
@@ -54,6 +55,12 @@ def examine(repository: Path, host: str, ports: dict[str, int]) -> list[Finding]
         *_repository(repository),
         *(_port(host, use, number) for use, number in ports.items()),
     ]
+
+
+def _cores() -> Finding:
+    quota, affinity = cpu_quota(), len(os.sched_getaffinity(0))
+    limit = "no cgroup quota" if quota is None else f"a cgroup quota of {quota:.2f}".rstrip("0").rstrip(".")
+    return Finding("cores", "ok", f"{usable_cores()} usable: {affinity} in the affinity mask, {limit}")
 
 
 def _memory() -> Finding:
@@ -140,12 +147,12 @@ def _repository(repository: Path) -> Iterator[Finding]:
 
 
 def _port(host: str, use: str, number: int) -> Finding:
+    address = join(host, number)
     try:
         family = socket.getaddrinfo(host, number, type=socket.SOCK_STREAM)[0][0]
-        with socket.create_server((host, number), family=family):
-            return Finding(f"{use} port", "ok", f"{host}:{number} is free")
+        dual = family == socket.AF_INET6 and socket.has_dualstack_ipv6()
+        with socket.create_server((host, number), family=family, dualstack_ipv6=dual):
+            return Finding(f"{use} port", "ok", f"{address} is free")
     except OSError as error:
         reason = error.strerror or str(error)
-        return Finding(
-            f"{use} port", "note", f"{host}:{number} cannot be taken ({reason}): is a service running already?"
-        )
+        return Finding(f"{use} port", "note", f"{address} cannot be taken ({reason}): is a service running already?")

@@ -5,6 +5,7 @@ import json
 from contextlib import closing
 from typing import Any
 
+from resserve.addresses import join
 from resserve.errors import ResServeError
 
 # The image's health check grants 5 s, of which Python needs some to start.
@@ -27,7 +28,7 @@ def check_http(host: str, port: int, *, live: bool) -> str:
     Raises:
         ResServeError: the service is not well, or does not answer.
     """
-    host, path = _bare(host), "/livez" if live else "/readyz"
+    path = "/livez" if live else "/readyz"
     url = f"http://{_address(host, port, 'http_port')}{path}"
     with closing(http.client.HTTPConnection(host, port, timeout=TIMEOUT_SECONDS)) as connection:
         try:
@@ -53,7 +54,7 @@ def check_grpc(host: str, port: int, *, live: bool) -> str:
     import grpc  # takes a tenth of a second, which the other probe need not pay
     from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-    address = _address(_bare(host), port, "port")
+    address = _address(host, port, "port")
     request = health_pb2.HealthCheckRequest(service="" if live else "resserve.v1.Classifier")
     with grpc.insecure_channel(address, (("grpc.enable_http_proxy", 0),)) as channel:
         stub: Any = health_pb2_grpc.HealthStub(channel)  # whose types lack its methods
@@ -67,14 +68,10 @@ def check_grpc(host: str, port: int, *, live: bool) -> str:
     return f"{address}: {'alive' if live else 'ready'}."
 
 
-def _bare(host: str) -> str:
-    return host.removeprefix("[").removesuffix("]")
-
-
 def _address(host: str, port: int, setting: str) -> str:
     if port == 0:
         raise ResServeError(f"Setting {setting} is 0, which takes any free port: give the one that the service took.")
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return join(host, port)
 
 
 def _unready(body: bytes) -> str:

@@ -1,10 +1,12 @@
 """`resserve serve`: checks first, then the life of the service."""
 
 import asyncio
+import os
 
 from setproctitle import setproctitle
 
 from resserve.runtime import check_onnxruntime
+from service.environment import injected
 from service.ipc import connection
 from service.ipc.messages import Load
 from service.supervisor.launch import Launched, launch_worker
@@ -44,4 +46,6 @@ def serve(**flags: object) -> None:
     from service.telemetry import logs
 
     logs.configure(settings.log_level, settings.log_format, "supervisor")
+    if names := injected(os.environ):
+        logs.log.info("environment ignored", variables=names, reason="Kubernetes sets these for Services")
     asyncio.run(Service.run(settings, found, workers))

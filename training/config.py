@@ -1,6 +1,5 @@
 """What a run is asked for, and the plan that follows from it and from the data."""
 
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import torch
 
 from models import Checkpoint, find
+from resserve.cores import usable_cores
 from resserve.errors import ResServeError
 from training.data import ImageData, open_data
 from training.device import AUTO, choose_device, choose_precision
@@ -146,4 +146,4 @@ def make_plan(config: TrainConfig) -> Plan:
 
 def _default_workers(device: torch.device) -> int:
     # On a CPU the network takes all cores, and readers beside it only make it wait.
-    return 0 if device.type == "cpu" else min(8, max(1, (os.cpu_count() or 1) - 1))
+    return 0 if device.type == "cpu" else min(8, max(1, usable_cores() - 1))

@@ -1,7 +1,6 @@
 """What to train on: a folder of images, one folder a class, with a held-out part."""
 
 import hashlib
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from typing import NamedTuple
 
 import torch
 
+from resserve.cores import usable_cores
 from resserve.errors import ResServeError
 from resserve.images.folder import Found, find_images, is_hidden, shown
 from resserve.images.pixels import read
@@ -123,7 +123,7 @@ def check_images(samples: list[Sample]) -> Iterator[bool]:
         ResServeError: at the end, when some cannot be read; it says how many, and names the first.
     """
     broken: list[str] = []
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(usable_cores()) as pool:
         for start in range(0, len(samples), 1024):  # map() alone would queue millions at once
             for outcome in pool.map(_try, samples[start : start + 1024]):
                 if isinstance(outcome, str):

@@ -59,6 +59,7 @@ def command(
     from bench.load.capacity import Objective
     from bench.load.driver import Plan
     from bench.run.session import Session, run, write_csv
+    from resserve.addresses import grpc_target
 
     plan = Plan(
         seconds=warmup + seconds,
@@ -73,7 +74,7 @@ def command(
     )
     report = run(
         Session(
-            address=target,
+            address=grpc_target(target),
             plan=plan,
             model=model,
             images=images,

@@ -7,6 +7,7 @@ from typing import Self, Unpack, overload
 import grpc
 
 from resserve import DEFAULT_TARGET
+from resserve.addresses import grpc_target
 from resserve.client.images import Image, check_several, encode
 from resserve.client.results import ModelStatus, Prediction, model_status
 from resserve.client.wire import (
@@ -28,13 +29,13 @@ class AsyncClient:
     """`Client` for asyncio: the same arguments, results and errors. Make it where the event loop runs.
 
     Args:
-        target: host:port of the service's gRPC port.
+        target: host:port of the service's gRPC port; 8001 where no port is named.
         timeout: seconds that a call may take, the service's queue included, unless the call says otherwise.
     """
 
     def __init__(self, target: str = DEFAULT_TARGET, *, timeout: float = 30.0) -> None:
         check_target(target)
-        self._target = target
+        self._target = target = grpc_target(target)
         self._timeout = timeout
         self._channel = grpc.aio.insecure_channel(target, CHANNEL_OPTIONS)
         self._stub = ClassifierStub(self._channel)

@@ -7,6 +7,7 @@ from typing import Self, Unpack, overload
 import grpc
 
 from resserve import DEFAULT_TARGET
+from resserve.addresses import grpc_target
 from resserve.client.images import Image, check_several, encode
 from resserve.client.results import ModelStatus, Prediction, model_status
 from resserve.client.wire import (
@@ -30,7 +31,7 @@ class Client:
     A call that finds the service unavailable is tried up to five times in about 1.5 s, within its timeout.
 
     Args:
-        target: host:port of the service's gRPC port.
+        target: host:port of the service's gRPC port; 8001 where no port is named.
         timeout: seconds that a call may take, the service's queue included, unless the call says otherwise.
 
     Raises:
@@ -39,7 +40,7 @@ class Client:
 
     def __init__(self, target: str = DEFAULT_TARGET, *, timeout: float = 30.0) -> None:
         check_target(target)
-        self._target = target
+        self._target = target = grpc_target(target)
         self._timeout = timeout
         self._channel = grpc.insecure_channel(target, CHANNEL_OPTIONS)
         self._stub = ClassifierStub(self._channel)

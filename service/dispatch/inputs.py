@@ -63,7 +63,7 @@ class EncodedImage:
             kind, sentence = _kind(error), str(error)
         else:
             return
-        # Raised here, as an error that is raised in the handler refers to the first one, to its traceback, to the frames
+        # Raised here, as an error raised in the handler refers to the first one, to its traceback, to the frames
         # in it and so to the image, which would not be freed. A variable for the error would do the same.
         raise kind(sentence)
 

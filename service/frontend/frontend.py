@@ -88,7 +88,7 @@ class Frontend:
         settings = self._settings
         port = await self._port
         try:
-            server = GrpcServer(self.inference, self.metrics, settings.host, port, shared=settings.shared)
+            server = GrpcServer(self.inference, self.metrics, settings, port)
         except ResServeError as error:
             self._control.send(CannotListen(shorten(str(error))))
             return

@@ -92,7 +92,7 @@ class Failed(_Message):
 class Load(_Message):
     """Load this version; first on every worker's control connection.
 
-    `files`: name to SHA-256. `lanes`, `max_batch`: the operator's; 0 leaves them to measuring.
+    `files`: name to SHA-256. `lanes`, `max_batch`, `solo_threads`: the operator's; 0 leaves them to the worker.
     """
 
     key: ModelKey
@@ -106,6 +106,7 @@ class Load(_Message):
     min_agreement: float
     lanes: int = 0
     max_batch: int = 0
+    solo_threads: int = 0
 
 
 class AddFrontend(_Message):
@@ -156,6 +157,7 @@ class Configure(_Message):
     """Settings of a frontend; first on every frontend's control connection.
 
     `number` counts frontends from 1; `shared`: other frontends listen on the same port; seconds where they are times.
+    `max_connection_age`, and its grace: 0 is no limit.
     """
 
     number: int
@@ -165,6 +167,8 @@ class Configure(_Message):
     wait_share: float
     queue_order: Literal["deadline", "arrival"]
     drain_seconds: float
+    max_connection_age: float
+    max_connection_age_grace: float
     log_level: str
     log_format: str
 

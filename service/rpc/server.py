@@ -7,8 +7,10 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from resserve.addresses import join
 from resserve.v1 import classifier_pb2 as pb
 from service.dispatch.inference import Inference
+from service.ipc.messages import Configure
 from service.rpc.classifier import Classifier
 from service.rpc.interceptor import Interceptor
 from service.rpc.parse import parse
@@ -20,9 +22,21 @@ SERVICE = pb.DESCRIPTOR.services_by_name["Classifier"].full_name
 # Three images of the largest size allowed, so that one over it gets a sentence and not a broken call.
 MAX_MESSAGE_BYTES = 64 * 2**20
 
+# Metadata of 16 kB is taken whatever else is in the headers. gRPC counts 32 bytes more for each entry, refuses some of
+# what is over the first limit and all that is over the second.
+_MAX_METADATA_BYTES = 24 * 1024
+_MAX_METADATA_BYTES_EVER = 32 * 1024
+
+# Clients may ping every 10 s. Where the network delays one ping and not the next, they arrive closer together.
+_MIN_PING_INTERVAL_MS = 5000
+
 _OPTIONS = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_metadata_size", _MAX_METADATA_BYTES),
+    ("grpc.absolute_max_metadata_size", _MAX_METADATA_BYTES_EVER),
+    ("grpc.http2.min_ping_interval_without_data_ms", _MIN_PING_INTERVAL_MS),
+    ("grpc.keepalive_permit_without_calls", 1),
 )
 
 # Seconds in which a stopping service still takes calls, to refuse them: those that wait to be taken when gRPC stops are
@@ -39,15 +53,15 @@ class GrpcServer:
         port: that is listened on.
     """
 
-    def __init__(self, inference: Inference, metrics: Metrics, host: str, port: int, *, shared: bool) -> None:
+    def __init__(self, inference: Inference, metrics: Metrics, settings: Configure, port: int) -> None:
         """Take the port; nothing is answered before `start`.
 
         Args:
             inference: gives the answers.
             metrics: get every RPC.
-            host: a name or address.
+            settings: where they say that it is shared, other processes of this service listen on the port too, and the
+                kernel spreads the connections.
             port: 0 takes a free one.
-            shared: other processes of this service listen on it too, and the kernel spreads the connections.
 
         Raises:
             ResServeError: the port is taken, or the host is not an address of this machine.
@@ -57,7 +71,8 @@ class GrpcServer:
             interceptors=[Interceptor(metrics)],
             options=(
                 *_OPTIONS,
-                ("grpc.so_reuseport", int(shared)),
+                *_connection_age(settings),
+                ("grpc.so_reuseport", int(settings.shared)),
                 ("grpc.max_allowed_incoming_connections", descriptors_for_connections()),
             ),
         )
@@ -65,11 +80,10 @@ class GrpcServer:
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
-        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         try:
-            self.port: int = self._server.add_insecure_port(address)
+            self.port: int = self._server.add_insecure_port(join(settings.host, port))
         except RuntimeError:
-            raise grpc_port_taken(host, port) from None
+            raise grpc_port_taken(settings.host, port) from None
 
     async def start(self) -> None:
         """Answer from now on. Alive is not ready: only health's "" says SERVING."""
@@ -92,6 +106,16 @@ class GrpcServer:
         idle.cancel()
         await self._server.stop(_FLUSH)
         await stopping
+
+
+def _connection_age(settings: Configure) -> list[tuple[str, int]]:
+    """When a client must connect anew, so that balancers that spread connections spread the load."""
+    ages = {
+        "grpc.max_connection_age_ms": settings.max_connection_age,
+        "grpc.max_connection_age_grace_ms": settings.max_connection_age_grace,
+    }
+    # gRPC's own default is no limit, and it takes 0 for at once.
+    return [(name, max(1, round(seconds * 1000))) for name, seconds in ages.items() if seconds]
 
 
 def _handlers(classifier: Classifier) -> grpc.GenericRpcHandler:

@@ -129,6 +129,8 @@ class Frontends:
             wait_share=settings.wait_share,
             queue_order=settings.order,
             drain_seconds=settings.drain_seconds,
+            max_connection_age=settings.max_connection_age,
+            max_connection_age_grace=settings.max_connection_age_grace,
             log_level=settings.log_level,
             log_format=settings.log_format,
         )

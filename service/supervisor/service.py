@@ -9,6 +9,7 @@ from functools import partial
 
 from starlette.applications import Starlette
 
+from resserve.addresses import join, loopback
 from resserve.errors import ResServeError
 from resserve.model_key import ModelKey
 from service.dispatch.version import Description, describe_plan
@@ -172,10 +173,10 @@ class Service:
     # What is shown of the service.
 
     def _announce(self, grpc_port: int, http_port: int) -> None:
-        host = self._settings.host
-        addresses = {"grpc": f"{host}:{grpc_port}", "http": f"http://{host}:{http_port}", "pid": os.getpid()}
+        host = loopback(self._settings.host)
+        addresses = {"grpc": join(host, grpc_port), "http": f"http://{join(host, http_port)}", "pid": os.getpid()}
         ready = [key.name for key, status in self._versions.items() if status.state == "READY"]
-        log.info("serving", models=ready, **addresses)
+        log.info("serving", models=ready, host=self._settings.host, **addresses)
         for name in ready[:1]:
             print(f"Classify a picture:  resserve classify PICTURE --model {name} --target {addresses['grpc']}")
         print(f"The page:            {addresses['http']}/", flush=True)

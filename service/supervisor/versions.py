@@ -69,6 +69,7 @@ def load_request(found: Found, manifest: Manifest, settings: Settings) -> Load:
         min_agreement=manifest.certificate.min_top1_agreement,
         lanes=settings.lanes,
         max_batch=settings.max_batch,
+        solo_threads=settings.solo_threads,
     )
 
 

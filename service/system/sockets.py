@@ -36,7 +36,9 @@ def listen(host: str, port: int) -> socket.socket:
         ResServeError: the port is taken, or the host is not an address of this machine.
     """
     try:
-        return socket.create_server((host, port), family=_family(host))
+        family = _family(host)
+        # :: takes IPv4 too, as it does for gRPC.
+        return socket.create_server((host, port), family=family, dualstack_ipv6=_is_dual(family))
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise ResServeError(
@@ -51,12 +53,15 @@ def check_free(host: str, port: int) -> None:
     Raises:
         ResServeError: someone does.
     """
-    with socket.socket(_family(host), socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
+    try:
+        family = _family(host)
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if _is_dual(family):
+                probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
             probe.bind((host, port))
-        except OSError:
-            raise grpc_port_taken(host, port) from None
+    except OSError:
+        raise grpc_port_taken(host, port) from None
 
 
 def grpc_port_taken(host: str, port: int) -> ResServeError:
@@ -68,4 +73,14 @@ def grpc_port_taken(host: str, port: int) -> ResServeError:
 
 
 def _family(host: str) -> socket.AddressFamily:
-    return socket.AF_INET6 if ":" in host else socket.AF_INET
+    """IPv4 where a name has both, as before there was a choice.
+
+    Raises:
+        OSError: there is no such name.
+    """
+    families = {found[0] for found in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
+    return socket.AF_INET if socket.AF_INET in families else socket.AF_INET6
+
+
+def _is_dual(family: socket.AddressFamily) -> bool:
+    return family == socket.AF_INET6 and socket.has_dualstack_ipv6()

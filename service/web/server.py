@@ -22,6 +22,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 PAGE = Path(__file__).parent / "page"
 MAX_BODY_BYTES = 20 * 1024 * 1024
+# As much as the gRPC port takes, for large tokens; uvicorn's default is 16 KiB with everything else.
+_MAX_HEADER_BYTES = 32 * 1024
 # Bodies up to this size are read whatever else arrives.
 _SMALL_BYTES = 1024 * 1024
 EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
@@ -160,7 +162,13 @@ class HttpServer:
         """`app` answers; `listening` is closed when it stops."""
         self._socket = listening
         config = uvicorn.Config(
-            app, log_config=None, access_log=False, lifespan="off", ws="none", timeout_graceful_shutdown=5
+            app,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            ws="none",
+            timeout_graceful_shutdown=5,
+            h11_max_incomplete_event_size=_MAX_HEADER_BYTES,
         )
         self._server = _Server(config)
         self._task: asyncio.Task[None] | None = None

@@ -7,6 +7,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from resserve.cores import usable_cores
 from resserve.errors import ResServeError
 from service.worker.buffers import Buffers
 from service.worker.plan import Plan
@@ -122,6 +123,7 @@ def optimise(model: Path, provider: str, out: Path) -> None:
         ResServeError: the runtime does not load the model.
     """
     options = ort.SessionOptions()
+    options.intra_op_num_threads = usable_cores()
     options.optimized_model_filepath = str(out)
     weights = out.with_suffix(".bin").name
     options.add_session_config_entry("session.optimized_model_external_initializers_file_name", weights)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from resserve.golden import hold
 from service.ipc.messages import Load
 from service.worker import cache
 from service.worker.engine import CPU, CUDA, Engine, cuda_problem, optimise
-from service.worker.plan import CPU_BATCHES, GPU_MAX_BATCH, LONGEST_SECONDS, Measured, Plan, measure
+from service.worker.plan import CPU_BATCHES, GPU_MAX_BATCH, LONGEST_SECONDS, Measured, Plan, measure, measure_solo
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ def _from_cache(request: Load, pool: ThreadPoolExecutor, cached: cache.Cached) -
         # The sealed file was replayed whole on this processor by this runtime: one image a session shows that it is
         # the same still, and warms both.
         _replay(engine, request, images=1)
-        return LoadedEngine(engine, cached.measured)
+        return LoadedEngine(engine, _measured_as_planned(cached.measured, cached.plan, engine, request))
 
     try:
         loaded = _while_checking(request, pool, names, make)
@@ -120,13 +120,31 @@ def _build(request: Load, folder: Path, source: list[int] | None, verified: Call
         measured = measure(engine.run, request.height, request.width, first.lanes, CPU_BATCHES, LONGEST_SECONDS)
         plan = Plan(first.lanes, measured.best_batch, first.solo_threads)
         engine.plan = _as_requested(plan, request)
+        if engine.plan.solo_threads != plan.solo_threads:  # sessions keep the threads that they were made with
+            optimised = temporary is not None
+            engine = Engine(model, engine.plan, provider=CPU, precision=request.precision, optimised=optimised)
+            _replay(engine, request)
         if temporary:
             cache.write_seal(temporary, folder, source, plan, measured)
-    return LoadedEngine(engine, measured)
+    return LoadedEngine(engine, _measured_as_planned(measured, plan, engine, request))
 
 
 def _as_requested(plan: Plan, request: Load) -> Plan:
-    return Plan(request.lanes or plan.lanes, request.max_batch or plan.max_batch, plan.solo_threads, plan.fixed)
+    """The plan with what the operator set; a solo run on one thread is a lane's."""
+    solo = plan.solo_threads if request.solo_threads == 0 else request.solo_threads
+    return Plan(
+        lanes=request.lanes or plan.lanes,
+        max_batch=request.max_batch or plan.max_batch,
+        solo_threads=solo if solo > 1 else 0,
+        fixed=plan.fixed,
+    )
+
+
+def _measured_as_planned(measured: Measured, plan: Plan, engine: Engine, request: Load) -> Measured:
+    """What was measured with `plan`, corrected where the engine has other threads for solo runs."""
+    if engine.plan.solo_threads == plan.solo_threads:
+        return measured
+    return replace(measured, solo=measure_solo(engine.run, request.height, request.width))
 
 
 def _replay(engine: Engine, request: Load, images: int | None = None) -> None:

@@ -112,6 +112,12 @@ def measure(
     return Measured(runs, solo)
 
 
+def measure_solo(run: Runner, height: int, width: int) -> float:
+    """Seconds of one image alone, as `measure` has them; the arguments are the same."""
+    image = np.random.default_rng(0).integers(0, 256, (1, height, width, 3), dtype=np.uint8)
+    return min(_seconds(run, image, True) for _ in range(_LEAST_ROUNDS + 1))
+
+
 def _with_busy_lanes(run: Runner, images: NDArray[np.uint8], lanes: int) -> float:
     """Mean seconds of the runs that all lanes make at the same time."""
     times: list[float] = []

@@ -1,0 +1,61 @@
+"""The plan follows the processors that the service may use, and what the operator sets."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from tests.support.service_process import Server
+
+
+@pytest.fixture
+def one_processor() -> Iterator[list[str]]:
+    """A command that runs the rest of its line in a real cgroup with a quota of 1.5 processors."""
+    top = Path("/sys/fs/cgroup")
+    folder = (top if (top / "cgroup.controllers").exists() else top / "cpu") / f"resserve-test-{os.getpid()}"
+    try:
+        folder.mkdir()
+        if (folder / "cpu.max").exists():
+            (folder / "cpu.max").write_text("150000 100000")
+        else:
+            (folder / "cpu.cfs_period_us").write_text("100000")
+            (folder / "cpu.cfs_quota_us").write_text("150000")
+    except OSError as error:
+        with suppress(OSError):
+            folder.rmdir()
+        pytest.skip(f"no cgroup can be made here: {error}")
+    try:
+        yield ["sh", "-c", 'echo $$ > "$0"/cgroup.procs && exec "$@"', str(folder)]
+    finally:
+        for pid in (folder / "cgroup.procs").read_text().split():
+            (folder.parent / "cgroup.procs").write_text(pid)
+        folder.rmdir()
+
+
+def test_a_real_quota_is_the_service_s_plan(
+    one_processor: list[str], serve: Callable[..., Server], repository: Path
+) -> None:
+    """Under a quota of 1.5 processors a model has one lane and no threads for solo runs, and the doctor says why."""
+    server = serve(repository, "--model", "alpha", under=one_processor)
+    (event,) = server.events("model ready")
+    doctor = [*one_processor, sys.executable, "-m", "resserve", "doctor", "--json", "--repository", str(repository)]
+    found = json.loads(subprocess.run(doctor, capture_output=True, text=True).stdout)
+    (cores,) = [finding["detail"] for finding in found if finding["subject"] == "cores"]
+
+    assert str(event["plan"]).startswith("1 lanes") and "lone image" not in str(event["plan"])
+    assert cores == f"1 usable: {len(os.sched_getaffinity(0))} in the affinity mask, a cgroup quota of 1.5"
+
+
+def test_the_operator_sets_lanes_and_solo_threads(serve: Callable[..., Server], repository: Path) -> None:
+    """What is set is the plan, on a first start as on a later one, and 1 thread is a lane's."""
+    for threads, said in (("3", "3 threads for a lone image"), ("1", None)):
+        server = serve(repository, "--model", "alpha", RESSERVE_LANES="1", RESSERVE_SOLO_THREADS=threads)
+        (event,) = server.events("model ready")
+        plan = str(event["plan"])
+        assert plan.startswith("1 lanes") and (said in plan if said else "lone image" not in plan)
+        assert server.stop() == 0
