@@ -2,11 +2,13 @@
 
 import ipaddress
 import re
+from urllib.parse import urlsplit
 
 from resserve import DEFAULT_TARGET
-from resserve.errors import ResServeError
+from resserve.errors import InvalidInputError
 
 _SOCKET_FILE = re.compile(r"(unix|unix-abstract|vsock):|[./~]*/", re.IGNORECASE)
+_WEB_ADDRESS = re.compile(r"(https?|grpcs?|tcp)://", re.IGNORECASE)
 # gRPC's own names for targets, such as dns:///host and unix:/path, or an address of the web.
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:(?!\d+$)", re.IGNORECASE)
 
@@ -50,13 +52,18 @@ def grpc_target(text: str) -> str:
     """A target as gRPC takes it: IPv6 addresses in brackets, and the usual port where none is named.
 
     Raises:
-        ResServeError: it may be meant as an address, or as an address and a port.
+        InvalidInputError: it is an address of the web, or may be meant as an address, or as an address and a port.
     """
     port = DEFAULT_TARGET.rpartition(":")[2]
+    if _WEB_ADDRESS.match(text):
+        example = join(urlsplit(text).hostname or "127.0.0.1", port)
+        raise InvalidInputError(
+            f"{text} is an address of the web: name the service's gRPC port as HOST:PORT, e.g. {example}."
+        )
     if _is_ipv6(text):
         head, _, tail = text.rpartition(":")
         if len(tail) > 3 and tail.isdecimal() and _is_ipv6(head):
-            raise ResServeError(f"{text} can be read in two ways: write {join(head, tail)} or {join(text, port)}.")
+            raise InvalidInputError(f"{text} can be read in two ways: write {join(head, tail)} or {join(text, port)}.")
         return join(text, port)
     if text.startswith("[") and text.endswith("]"):
         return f"{text}:{port}"

@@ -1,6 +1,7 @@
 """What to train on: a folder of images, one folder a class, with a held-out part."""
 
 import hashlib
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field

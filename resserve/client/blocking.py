@@ -16,7 +16,6 @@ from resserve.client.wire import (
     Options,
     build_request,
     call_error,
-    check_target,
     ended_early,
     read_stream_response,
 )
@@ -39,7 +38,6 @@ class Client:
     """
 
     def __init__(self, target: str = DEFAULT_TARGET, *, timeout: float = 30.0) -> None:
-        check_target(target)
         self._target = target = grpc_target(target)
         self._timeout = timeout
         self._channel = grpc.insecure_channel(target, CHANNEL_OPTIONS)

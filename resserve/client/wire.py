@@ -1,10 +1,8 @@
 """What both clients share: the channel's options, requests, answers, and errors."""
 
 import json
-import re
 from collections.abc import Sequence
 from typing import Literal, TypedDict, cast
-from urllib.parse import urlsplit
 
 import grpc
 from google.rpc import error_details_pb2
@@ -66,23 +64,8 @@ _ERRORS: dict[int, type[ClassifyError]] = {
 _NOT_REACHED = ("failed to connect", "errors resolving")
 # What gRPC says where something else than HTTP/2 answers, by version.
 _OTHER_PROTOCOL = ("Failed parsing HTTP/2", "http1.x server")
-_WEB_ADDRESS = re.compile(r"(https?|grpcs?|tcp)://", re.IGNORECASE)
 # grpc.aio's details when the stream ended while a message was being sent; the service's own status is lost.
 _CUT_WHILE_SENDING = "Internal error from Core"
-
-
-def check_target(target: str) -> None:
-    """Refuse an address of the web where HOST:PORT is meant.
-
-    Raises:
-        InvalidInputError: saying what to name instead.
-    """
-    if _WEB_ADDRESS.match(target):
-        host = urlsplit(target).hostname or "127.0.0.1"
-        raise InvalidInputError(
-            f"{target} is an address of the web: name the service's gRPC port as HOST:PORT, "
-            f"e.g. {f'[{host}]' if ':' in host else host}:{DEFAULT_TARGET.rpartition(':')[2]}."
-        )
 
 
 class Options(TypedDict, total=False):

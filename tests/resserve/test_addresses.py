@@ -33,7 +33,6 @@ def test_a_printed_address_is_a_target(address: ipaddress.IPv4Address | ipaddres
         ("name:9001", "name:9001"),
         ("dns:///name:9001", "dns:///name:9001"),
         ("unix:/run/proxy.sock", "unix:/run/proxy.sock"),
-        ("http://name:8002", "http://name:8002"),
     ],
 )
 def test_targets(text: str, target: str) -> None:
