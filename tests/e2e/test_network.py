@@ -95,7 +95,7 @@ def test_metadata_of_16_kb(service: Server) -> None:
 
 def test_connections_age(serve: Callable[..., Server], repository: Path, alpha: Golden) -> None:
     """A connection is closed when it is old, not before its calls end, and those at the latest after the grace."""
-    ages = {"RESSERVE_MAX_CONNECTION_AGE": "1", "RESSERVE_MAX_CONNECTION_AGE_GRACE": "3"}
+    ages = {"RESSERVE_MAX_CONNECTION_AGE": "1", "RESSERVE_MAX_CONNECTION_AGE_GRACE": "2"}
     server = serve(repository, "--model", "alpha", "--host", "0.0.0.0", **ages)
     assert server.address.startswith("127.0.0.1:")
     requests: SimpleQueue[pb.ClassifyRequest | None] = SimpleQueue()
@@ -128,7 +128,7 @@ def test_pings_every_ten_seconds(service: Server, alpha: Golden) -> None:
         ("grpc.http2.max_pings_without_data", 0),
     )
     requests: SimpleQueue[pb.ClassifyRequest | None] = SimpleQueue()
-    requests.put(pb.ClassifyRequest(images=[alpha.pngs[0]]))
+    requests.put(pb.ClassifyRequest(model="alpha", images=[alpha.pngs[0]]))
     with ExitStack() as stack:
         relays = [stack.enter_context(Relay(service.address)) for _ in range(2)]
         idle, busy = (stack.enter_context(grpc.insecure_channel(relay.address, options)) for relay in relays)
@@ -139,10 +139,10 @@ def test_pings_every_ten_seconds(service: Server, alpha: Golden) -> None:
         idle.subscribe(states.append)
         for relay in relays:
             relay.wait_for_pings(10)
-        requests.put(pb.ClassifyRequest(images=[alpha.pngs[0]]))
 
         assert [relay.received[GOAWAY] for relay in relays] == [0, 0]
         assert min(relay.sent[PING] for relay in relays) >= 10
+        requests.put(pb.ClassifyRequest(model="alpha", images=[alpha.pngs[0]]))
         assert next(answers).results and set(states) == {READY}
         requests.put(None)
         assert not list(answers)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from resserve.cores import usable_cores
 from tests.support.service_process import Server
 
 
@@ -51,11 +53,21 @@ def test_a_real_quota_is_the_service_s_plan(
     assert cores == f"1 usable: {len(os.sched_getaffinity(0))} in the affinity mask, a cgroup quota of 1.5"
 
 
-def test_the_operator_sets_lanes_and_solo_threads(serve: Callable[..., Server], repository: Path) -> None:
-    """What is set is the plan, on a first start as on a later one, and 1 thread is a lane's."""
-    for threads, said in (("3", "3 threads for a lone image"), ("1", None)):
-        server = serve(repository, "--model", "alpha", RESSERVE_LANES="1", RESSERVE_SOLO_THREADS=threads)
+def test_the_operator_sets_lanes_and_solo_threads(
+    serve: Callable[..., Server], repository: Path, tmp_path: Path
+) -> None:
+    """What is set is the plan, at the first start and later; 1 thread is a lane's, and what is not set is measured."""
+    own = tmp_path / "weights"
+    shutil.copytree(repository / "alpha", own / "alpha", ignore=shutil.ignore_patterns(".optimised"))
+    cores = usable_cores()
+    usual = f"{cores} lanes", f"{cores} threads for a lone image" if cores > 1 else ""
+    for settings, lanes, solo in (
+        ({"RESSERVE_LANES": "1", "RESSERVE_SOLO_THREADS": "3"}, "1 lanes", "3 threads for a lone image"),
+        ({"RESSERVE_LANES": "3", "RESSERVE_SOLO_THREADS": "1"}, "3 lanes", ""),
+        ({}, *usual),
+    ):
+        server = serve(own, **settings)
         (event,) = server.events("model ready")
-        plan = str(event["plan"])
-        assert plan.startswith("1 lanes") and (said in plan if said else "lone image" not in plan)
+        plan = str(event["plan"]).split(", ")
+        assert (plan[0], plan[2:]) == (lanes, [solo] if solo else [])
         assert server.stop() == 0
