@@ -55,6 +55,7 @@ class Settings(BaseSettings):
     solo_threads: int = Field(0, ge=0, le=1024, description="threads for an image that is alone; 0: all cores")
     max_batch: int = Field(0, ge=0, le=256, description="images in a batch; 0 measures")
     load_seconds: float = Field(300.0, gt=0, description="how long a worker may load before it is replaced")
+    shutdown_delay: float = Field(0.0, ge=0, description="seconds of answering calls, not ready, before it drains")
     drain_seconds: float = Field(20.0, gt=0, description="how long a stopping service finishes what it accepted")
     max_connection_age: float = Field(
         0.0, ge=0, le=_MAX_SECONDS, description="seconds until a gRPC client must connect anew; 0: never"

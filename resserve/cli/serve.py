@@ -25,6 +25,10 @@ def command(
         str | None,
         Option(metavar="N|auto", help="Processes that take calls and decode; auto: by device and cores.  [default: 1]"),
     ] = None,
+    shutdown_delay: Annotated[
+        float | None,
+        Option(help="Seconds for balancers to notice that it stops, while calls are answered.  [default: 0]", min=0),
+    ] = None,
     ready_file: Annotated[
         Path | None, Option(help="Write the addresses there, as JSON, once the service is ready.", dir_okay=False)
     ] = None,

@@ -31,6 +31,7 @@ from service.ipc.messages import (
     Drain,
     Drained,
     GiveSamples,
+    Leave,
     Listen,
     Listening,
     Message,
@@ -71,6 +72,7 @@ class Frontend:
         self._settings = settings
         self._policy = Policy(settings.queue_order, settings.wait_share)
         self._decoders = Decoders(usable_cores())
+        self._is_leaving = False
         self._port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._changed, self._draining = asyncio.Event(), asyncio.Event()
         self._control = Connection(control, self._on_message, on_hang_up)
@@ -81,7 +83,7 @@ class Frontend:
         versions = list(self.inference.registry)
         settled = all(version.is_settled for version in versions)
         ready = any(version.description.state == "READY" for version in versions)
-        return settled and ready and not self.inference.is_draining
+        return settled and ready and not self._is_leaving
 
     async def run(self) -> None:
         """Answer calls on the port that the supervisor names, until it says drain."""
@@ -113,7 +115,8 @@ class Frontend:
             ready: dict[str, bool] = {}
             for version in self.inference.registry:
                 name = version.key.name
-                ready[name] = ready.get(name, False) or version.description.state == "READY"
+                is_ready = version.description.state == "READY" and not self._is_leaving
+                ready[name] = ready.get(name, False) or is_ready
             for name, serving in ready.items():
                 await server.set_health(name, serving)
             await self._changed.wait()
@@ -141,7 +144,11 @@ class Frontend:
                 self._control.send(Pong())
             case GiveSamples():
                 self._give_samples()
+            case Leave():
+                self._is_leaving = True
+                self._changed.set()
             case Drain():
+                self._is_leaving = True
                 self._draining.set()
 
     def _open(self, message: AddVersion) -> None:

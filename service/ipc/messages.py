@@ -227,6 +227,10 @@ class GiveSamples(_Message):
     """Answer with Samples."""
 
 
+class Leave(_Message):
+    """Say NOT_SERVING, and go on answering calls."""
+
+
 class Drain(_Message):
     """Refuse new calls, finish those accepted, then say Drained."""
 
@@ -301,6 +305,7 @@ Message = (
     | Block
     | Listen
     | GiveSamples
+    | Leave
     | Drain
     | Listening
     | CannotListen

@@ -17,6 +17,7 @@ from service.ipc.messages import (
     Blocked,
     CannotListen,
     Configure,
+    Leave,
     Listen,
     Listening,
     Message,
@@ -84,6 +85,11 @@ class Frontends:
             self._start(number)
         return port
 
+    def add(self, key: ModelKey) -> None:
+        """Tell all of one more version."""
+        for link in self._links:
+            link.send(self._versions[key].found.introduction)
+
     def attach(self, key: ModelKey) -> None:
         """Hand a version's worker to all."""
         if worker := self._versions[key].worker:
@@ -105,6 +111,11 @@ class Frontends:
         ):
             if samples is not None and link in self._links:
                 self.gathered.update(link.number, samples)
+
+    def leave(self) -> None:
+        """Have all say that they are not ready, while calls are still answered."""
+        for link in self._links:
+            link.send(Leave())
 
     async def drain(self, seconds: float) -> None:
         """Let all finish what they accepted, within the time."""

@@ -55,6 +55,14 @@ def find(repository: Path, wanted: list[str]) -> list[Found]:
     return [_read(repository, key) for key in chosen]
 
 
+def older(repository: Path, wanted: list[str], key: ModelKey) -> Found | None:
+    """The next older version of a model; None where there is none, or the operator asked for this one by number."""
+    if str(key) in wanted:
+        return None
+    numbers = [number for number in scan(repository).get(key.name, []) if number < key.version]
+    return _read(repository, ModelKey(key.name, numbers[-1])) if numbers else None
+
+
 def load_request(found: Found, manifest: Manifest, settings: Settings) -> Load:
     """What a worker is told to load."""
     return Load(
@@ -96,7 +104,21 @@ def _read(repository: Path, key: ModelKey) -> Found:
     if version.manifest and (field := _not_applied(version.manifest)):
         problem = f"{directory} asks for {field}, which this ResServe does not serve; upgrade ResServe."
         return Found(key, directory, None, digest, problem)
+    if version.manifest and (problem := _missing(directory, version.manifest)):
+        return Found(key, directory, None, digest, problem)
     return Found(key, directory, version.manifest, digest, version.problem)
+
+
+def _missing(directory: Path, manifest: Manifest) -> str:
+    """Says which file is not there whole, by its size; the worker checks the digests."""
+    for name, record in manifest.files.items():
+        path = directory / name
+        if not path.is_file():
+            return f"{path} is missing; copy the version again, or export it again."
+        if record.bytes is not None and path.stat().st_size != record.bytes:
+            size = path.stat().st_size
+            return f"{path} has {size} bytes instead of {record.bytes}; copy the version again, or export it again."
+    return ""
 
 
 def _not_applied(manifest: Manifest) -> str:

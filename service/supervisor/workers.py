@@ -17,7 +17,7 @@ _BACKOFF = (0.0, 0.1, 0.5, 2.0, 10.0, 30.0)
 _CRASH_LOOP = 5
 
 # Seconds until it is tried again where the system has no process, memory or descriptor for a worker.
-_NO_START = 1.0
+NO_START_SECONDS = 1.0
 
 
 class WorkerEvents(Protocol):
@@ -29,8 +29,11 @@ class WorkerEvents(Protocol):
     def on_lost(self, key: ModelKey, reason: str) -> None:
         """The worker has ended, and another will come; `reason` is "crash" or "hang"."""
 
+    def on_refused(self, key: ModelKey, reason: str) -> None:
+        """The version cannot be loaded, now or ever."""
+
     def on_given_up(self, key: ModelKey, reason: str) -> None:
-        """The version cannot be loaded, or its workers keep ending."""
+        """The version's workers keep ending; it is tried again now and then."""
 
 
 class SupervisedWorker:
@@ -66,8 +69,8 @@ class SupervisedWorker:
         try:
             launched = launch_worker()
         except OSError as error:
-            log.error("worker cannot start", model=self._request.key.name, error=str(error), again_in=_NO_START)
-            self._start_later(_NO_START)
+            log.error("worker cannot start", model=self._request.key.name, error=str(error), again_in=NO_START_SECONDS)
+            self._start_later(NO_START_SECONDS)
             return
         connection.send(launched.sock, self._request)
         self._process = self._watch(launched)
@@ -86,7 +89,7 @@ class SupervisedWorker:
                 self._events.on_loaded(self._request.key, self._process, message)
             case Refused(reason):
                 self._is_closed = True  # a version that was refused once is refused always
-                self._events.on_given_up(self._request.key, reason)
+                self._events.on_refused(self._request.key, reason)
             case FirstAnswer():
                 self._ends = 0
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
@@ -306,3 +307,30 @@ def test_many_connections_at_once(service: Server, alpha: Golden) -> None:
 
     with ThreadPoolExecutor(25) as callers:
         assert all(callers.map(one, range(100)))
+
+
+def test_leaving_service_answers_until_it_drains(serve: Callable[..., Server], repository: Path, alpha: Golden) -> None:
+    """During the shutdown delay readiness is off, for balancers to see, and calls are still answered."""
+    server = serve(repository, "--model", "alpha", "--shutdown-delay", "4")
+    server.process.send_signal(signal.SIGTERM)
+    wait_until(lambda: server.get("/readyz")[0] == 503, "HTTP is not ready")
+    for name in ("alpha", "resserve.v1.Classifier"):
+        wait_until(lambda name=name: server.health(name) == "NOT_SERVING", "gRPC is not ready")
+    assert server.health("") == "SERVING" and server.get("/livez")[0] == 200
+    assert server.classify(alpha.pngs[0], model="alpha").results
+
+    assert server.process.wait(60) == 0 and server.events("leaving") and server.events("stopped")
+
+
+def test_sighup_drains(serve: Callable[..., Server], repository: Path) -> None:
+    """A terminal that is closed ends the service as SIGTERM does."""
+    server = serve(repository, "--model", "alpha")
+
+    assert server.stop(signal.SIGHUP) == 0 and server.events("stopped")
+
+
+def test_ready_file_that_cannot_be_written_is_named(repository: Path, tmp_path: Path) -> None:
+    """In one sentence, and the service ends."""
+    code, said = refuse(repository, tmp_path, "--model", "alpha", "--ready-file", str(tmp_path / "no" / "ready.json"))
+
+    assert code == 1 and "ready.json cannot be written" in said and "Traceback" not in said
