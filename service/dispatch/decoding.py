@@ -66,7 +66,7 @@ class DecodingStage:
     def _decode(self, job: ImageJob) -> Exception | None:
         job.decode_started = time.monotonic()
         try:
-            job.input.write(self._slots.images[job.slot])
+            job.mended = job.input.write(self._slots.images[job.slot])
         except Exception as error:
             # The traceback refers to this frame, and with it to the job that is told: neither would be freed.
             return error.with_traceback(None)

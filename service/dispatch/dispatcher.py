@@ -188,6 +188,8 @@ class Dispatcher:
     def _on_decoded(self, job: ImageJob, error: Exception | None) -> None:
         if error is None and not job.cancelled and self._worker:
             self._worker.latency.observe_decode(job.decode_ended - job.decode_started)
+            if job.mended:
+                self._worker.metrics.mended.inc()
             job.stage = Stage.DECODED
             self._decoding.decoded.append(job)
             return

@@ -35,8 +35,8 @@ class Input(Protocol):
     def is_quick(self, *, alone: bool) -> bool:
         """Whether `write` is sooner done than handed to a thread; `alone`: nothing else waits for the event loop."""
 
-    def write(self, out: NDArray[np.uint8]) -> None:
-        """Write the pixels into a slot, uint8 [height, width, 3].
+    def write(self, out: NDArray[np.uint8]) -> bool:
+        """Write the pixels into a slot, uint8 [height, width, 3]; whether something had to be mended for that.
 
         Raises:
             InvalidRequestError: its content is corrupt; `out` is then undefined.
@@ -81,15 +81,15 @@ class EncodedImage:
         pixels = self._header.width * self._header.height
         return self.size <= _AT_ONCE_BYTES and pixels <= (_ALONE_PIXELS if alone else _AT_ONCE_PIXELS)
 
-    def write(self, out: NDArray[np.uint8]) -> None:
-        """Decode, resize and crop into `out`.
+    def write(self, out: NDArray[np.uint8]) -> bool:
+        """Decode, resize and crop into `out`; whether the file lacked its last bytes.
 
         Raises:
             InvalidRequestError: the file is corrupt or truncated.
         """
         spec = self._spec
         try:
-            decode(
+            return decode(
                 self._data,
                 out,
                 header=self._header,
@@ -99,8 +99,6 @@ class EncodedImage:
             )
         except ImageError as error:
             kind, sentence = _kind(error), str(error)
-        else:
-            return
         raise kind(sentence)  # here, as above
 
 

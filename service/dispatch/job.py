@@ -44,6 +44,7 @@ class ImageJob(Job):
         stage: where it is.
         slot: that holds its pixels, from DECODING to OVER.
         suspect: a worker has ended while it ran.
+        mended: its file lacked its end, and was decoded whole all the same.
     """
 
     input: Input
@@ -53,6 +54,7 @@ class ImageJob(Job):
     decode_started: float = 0.0
     decode_ended: float = 0.0
     suspect: bool = False
+    mended: bool = False
 
     def fail(self, error: ServiceError) -> None:
         """Tell the caller that there will be no answer; the job leaves its stage when it is next looked at."""

@@ -41,6 +41,7 @@ class Metrics:
             "resserve_batch_images", "Images per run of the model.", MODEL, (1, 2, 4, 8, 16, 32, 64, 128, 256)
         )
         self.images = counter("resserve_images", "Images classified.", MODEL)
+        self.mended = counter("resserve_mended_images", "JPEGs without their last bytes, decoded all the same.", MODEL)
         self.rejected = counter("resserve_rejected", "Images and requests not answered.", ("model", "reason"))
         self.queue = gauge("resserve_queue_images", "Images that wait to be decoded.", MODEL)
         self.in_flight = gauge("resserve_in_service_images", "Images between decoding and the end of their run.", MODEL)
@@ -54,8 +55,17 @@ class Metrics:
     def remove(self, model: str, version: int) -> None:
         """Drop the series of a version that is gone."""
         labels = {"model": model, "version": str(version)}
-        own = (self.request, self.stage, self.batch, self.images, self.queue, self.in_flight, self.new_shapes)
-        for metric in own:
+        own = (
+            self.request,
+            self.stage,
+            self.batch,
+            self.images,
+            self.mended,
+            self.queue,
+            self.in_flight,
+            self.new_shapes,
+        )
+        for metric in (*counted, self.queue, self.in_flight):
             metric.remove_by_labels(labels)
 
 
@@ -81,6 +91,7 @@ class ModelMetrics:
         self._stages = [metrics.stage.labels(**labels, stage=stage) for stage in STAGES]
         self.batch = metrics.batch.labels(**labels)
         self.images = metrics.images.labels(**labels)
+        self.mended = metrics.mended.labels(**labels)
         self.new_shapes = metrics.new_shapes.labels(**labels)
         self.queue = metrics.queue.labels(**labels)
         self.in_flight = metrics.in_flight.labels(**labels)

@@ -8,6 +8,7 @@ import grpc
 import pytest
 
 from resserve.v1 import classifier_pb2 as pb
+from tests.support.encoded_images import encode, photo
 from tests.support.service_process import Golden, Server, code_of
 
 STAGES = ("decode", "queue", "compute", "respond")
@@ -48,6 +49,16 @@ def test_runs_and_images_are_counted(service: Server, alpha: Golden) -> None:
 
     assert [service.metric(name, model="alpha") - old for name, old in zip(names, before, strict=True)] == [8, 8]
     assert service.metric("resserve_queue_images") == service.metric("resserve_in_service_images") == 0
+
+
+def test_mended_images_are_counted(service: Server) -> None:
+    """A JPEG that lacks its last two bytes is answered, and the operator can see that someone sends such files."""
+    whole = encode(photo((64, 48)), "JPEG")
+    before = service.metric("resserve_mended_images_total", model="alpha")
+    answered = [service.classify(data, model="alpha", logits=True).results[0] for data in (whole, whole[:-2])]
+
+    assert list(answered[0].logits) == list(answered[1].logits)
+    assert service.metric("resserve_mended_images_total", model="alpha") == before + 1
 
 
 def test_every_refusal_is_counted_with_its_reason(service: Server, alpha: Golden) -> None:
