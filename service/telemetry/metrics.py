@@ -55,16 +55,7 @@ class Metrics:
     def remove(self, model: str, version: int) -> None:
         """Drop the series of a version that is gone."""
         labels = {"model": model, "version": str(version)}
-        own = (
-            self.request,
-            self.stage,
-            self.batch,
-            self.images,
-            self.mended,
-            self.queue,
-            self.in_flight,
-            self.new_shapes,
-        )
+        counted = (self.request, self.stage, self.batch, self.images, self.mended, self.new_shapes)
         for metric in (*counted, self.queue, self.in_flight):
             metric.remove_by_labels(labels)
 
