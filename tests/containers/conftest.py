@@ -36,7 +36,7 @@ def image(podman: Podman) -> str:
 def container(podman: Podman, image: str) -> Iterator[Callable[..., str]]:
     """Starts containers of the image by `podman run`, confined as the compose file has it: `container(*flags)`."""
     started: list[str] = []
-    confined = ["--read-only", "--read-only-tmpfs=false", "--tmpfs", "/tmp", "--cap-drop", "ALL"]
+    confined = ["--read-only", "--read-only-tmpfs=false", "--cap-drop", "ALL"]
 
     def start(*flags: str | Path) -> str:
         started.append(podman.run("run", "--detach", *confined, *flags, image).strip())
@@ -60,7 +60,7 @@ class Stack:
             path.chmod(0o755 if path.is_dir() else 0o644)
 
     def compose(self, *arguments: str, **variables: str) -> str:
-        # podman makes more than the compose file's tmpfs writable, unless told; Docker does not.
+        # podman makes /tmp and more writable, unless told; Docker does not.
         return self._podman.compose(self._folder, "--podman-run-args=--read-only-tmpfs=false", *arguments, **variables)
 
     def container(self, service: str) -> str:

@@ -51,13 +51,12 @@ def test_process_has_no_privileges(podman: Podman, service: str) -> None:
     assert {int(fields[name], 16) for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")} == {0}
 
 
-@pytest.mark.parametrize("place", ["/", "/run", "/var/tmp", "/opt/resserve", "/weights/digits"])
-def test_only_tmp_can_be_written(podman: Podman, service: str, place: str) -> None:
-    """The root, the program and the repository are read-only, whoever the user is; /tmp is not."""
+@pytest.mark.parametrize("place", ["/", "/tmp", "/run", "/var/tmp", "/opt/resserve", "/weights/digits"])
+def test_nothing_can_be_written(podman: Podman, service: str, place: str) -> None:
+    """The root, the program and the repository are read-only, whoever the user is, and there is no place for files."""
     code, said = podman.try_("exec", "--user", "0", service, "touch", f"{place}/file")
 
     assert code != 0 and "Read-only file system" in said
-    assert podman.try_("exec", service, "touch", "/tmp/file")[0] == 0
 
 
 def test_limits_hold(podman: Podman, service: str) -> None:
