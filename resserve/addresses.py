@@ -7,6 +7,8 @@ from resserve import DEFAULT_TARGET
 from resserve.errors import ResServeError
 
 _SOCKET_FILE = re.compile(r"(unix|unix-abstract|vsock):|[./~]*/", re.IGNORECASE)
+# gRPC's own names for targets, such as dns:///host and unix:/path, or an address of the web.
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:(?!\d+$)", re.IGNORECASE)
 
 
 def listening_host(text: str) -> str:
@@ -58,8 +60,9 @@ def grpc_target(text: str) -> str:
         return join(text, port)
     if text.startswith("[") and text.endswith("]"):
         return f"{text}:{port}"
-    # With a port, or a name of gRPC's own such as dns:///host and unix:/path.
-    return text if not text or ":" in text else join(text, port)
+    if not text or ":" in text or "/" in text or _SCHEME.match(text):
+        return text
+    return join(text, port)
 
 
 def _is_ipv6(text: str) -> bool:
