@@ -1,5 +1,6 @@
 """What every room's tests may use."""
 
+import os
 import signal
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +17,13 @@ hypothesis.settings.load_profile("resserve")
 
 # A script's background ignores Ctrl-C, and so would every process that a test starts there and interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_environment() -> None:
+    """Settings of the person who runs the tests reach no service; what the tests themselves take is read by now."""
+    for name in [name for name in os.environ if name.upper().startswith("RESSERVE_")]:
+        del os.environ[name]
 
 
 @pytest.fixture(scope="session")

@@ -1,11 +1,13 @@
 """The `resserve` command. Each verb is a thin module of its own that loads its room only when the verb runs."""
 
 import importlib
+import os
 import sys
 
 import typer
 
 from resserve import __version__
+from resserve.cores import usable_cores
 from resserve.errors import ResServeError
 
 # verb -> its one-line help; resserve/cli/<verb>.py holds a function `command`.
@@ -43,6 +45,9 @@ _EXTRAS = {
 
 def main() -> None:
     """Run the verb named on the command line: exit code 0, 1 with one sentence on an error, 2 on wrong usage."""
+    # PyTorch and BLAS count the affinity mask alone, and read this when they are loaded.
+    if (cores := usable_cores()) < len(os.sched_getaffinity(0)):
+        os.environ.setdefault("OMP_NUM_THREADS", str(cores))
     try:
         _app(sys.argv[1:])()
     except ResServeError as error:

@@ -53,6 +53,21 @@ def test_a_real_quota_is_the_service_s_plan(
     assert cores == f"1 usable: {len(os.sched_getaffinity(0))} in the affinity mask, a cgroup quota of 1.5"
 
 
+def test_training_follows_the_quota(one_processor: list[str]) -> None:
+    """The verbs that use PyTorch give it as many threads as the quota pays for."""
+    if len(os.sched_getaffinity(0)) == 1:
+        pytest.skip("this machine has one processor, quota or not")
+    program = (
+        "import sys; sys.argv = ['resserve', '--version']\n"
+        "from resserve.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: import torch; print(torch.get_num_threads())"
+    )
+    done = subprocess.run([*one_processor, sys.executable, "-c", program], capture_output=True, text=True)
+
+    assert done.stdout.splitlines()[-1:] == ["1"], done.stderr
+
+
 def test_the_operator_sets_lanes_and_solo_threads(
     serve: Callable[..., Server], repository: Path, tmp_path: Path
 ) -> None:
