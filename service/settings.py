@@ -1,11 +1,14 @@
 """Everything an operator may set: flag, else environment `RESSERVE_*`, else `resserve.toml`, else the default."""
 
+from math import inf
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 from pydantic_settings import (
     BaseSettings,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
@@ -14,6 +17,14 @@ from pydantic_settings import (
 from resserve.cores import usable_cores
 from resserve.errors import ResServeError
 from resserve.runtime import check_onnxruntime
+
+# Seconds: 0.5 ms to 10 s in steps of about 1.5.
+LATENCY_BUCKETS = (
+    0.0005, 0.00075, 0.001, 0.0015, 0.0025, 0.004, 0.006, 0.009, 0.0135, 0.02, 0.03, 0.045, 0.07,
+    0.1, 0.15, 0.225, 0.35, 0.5, 0.75, 1.1, 1.7, 2.5, 4.0, 6.0, 10.0,
+)  # fmt: skip
+# Each costs a series for every model version and way that a request can end.
+_MAX_BUCKETS = 100
 
 
 class Settings(BaseSettings):
@@ -36,6 +47,9 @@ class Settings(BaseSettings):
     max_batch: int = Field(0, ge=0, le=256, description="images in a batch; 0 measures")
     load_seconds: float = Field(300.0, gt=0, description="how long a worker may load before it is replaced")
     drain_seconds: float = Field(20.0, gt=0, description="how long a stopping service finishes what it accepted")
+    latency_buckets: Annotated[tuple[float, ...], NoDecode] = Field(
+        LATENCY_BUCKETS, description="upper bounds of the latency histograms, in seconds, ascending"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "console", "json"] = Field("auto", description="auto: console on a terminal, else JSON")
 
@@ -47,6 +61,22 @@ class Settings(BaseSettings):
             return value
         on_cpu = info.data.get("device") == "cpu" or check_onnxruntime() == "onnxruntime"
         return 1 if on_cpu else max(1, min(8, usable_cores() // 4))
+
+    @field_validator("latency_buckets", mode="before")
+    @classmethod
+    def _read_buckets(cls, value: object) -> tuple[float, ...]:
+        """Read `a,b`, as the environment has it, or a list; JSON is both with brackets."""
+        parts = value.strip().removeprefix("[").removesuffix("]").split(",") if isinstance(value, str) else value
+        try:
+            bounds = tuple(map(float, parts))  # type: ignore[arg-type]  # what is no sequence raises TypeError
+        except (TypeError, ValueError):
+            bounds = ()
+        ascending = all(below < above for below, above in zip((0.0, *bounds), (*bounds, inf), strict=True))
+        if not ascending or not 0 < len(bounds) <= _MAX_BUCKETS:
+            raise PydanticCustomError(
+                "buckets", f"give 1 to {_MAX_BUCKETS} numbers of seconds, each above the one before, such as 0.1,0.5,1"
+            )
+        return bounds
 
     @classmethod
     def settings_customise_sources(

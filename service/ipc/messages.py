@@ -156,6 +156,7 @@ class Configure(_Message):
     """Settings of a frontend; first on every frontend's control connection.
 
     `number` counts frontends from 1; `shared`: other frontends listen on the same port; seconds where they are times.
+    `latency_buckets`: upper bounds, ascending.
     """
 
     number: int
@@ -165,6 +166,7 @@ class Configure(_Message):
     wait_share: float
     queue_order: Literal["deadline", "arrival"]
     drain_seconds: float
+    latency_buckets: tuple[float, ...]
     log_level: str
     log_format: str
 

@@ -42,7 +42,7 @@ class Service:
             workers: each with the request that it was sent.
         """
         self._settings = settings
-        self._metrics = SupervisorMetrics()
+        self._metrics = SupervisorMetrics(each.key.name for each in found)
         self._is_draining = False
         self._versions = {each.key: Status(each) for each in found}
         self._workers = {
