@@ -1,5 +1,7 @@
 """Everything an operator may set: flag, else environment `RESSERVE_*`, else `resserve.toml`, else the default."""
 
+from collections.abc import Sequence
+from contextlib import suppress
 from math import inf
 from pathlib import Path
 from typing import Annotated, Literal
@@ -67,10 +69,10 @@ class Settings(BaseSettings):
     def _read_buckets(cls, value: object) -> tuple[float, ...]:
         """Read `a,b`, as the environment has it, or a list; JSON is both with brackets."""
         parts = value.strip().removeprefix("[").removesuffix("]").split(",") if isinstance(value, str) else value
-        try:
-            bounds = tuple(map(float, parts))  # type: ignore[arg-type]  # what is no sequence raises TypeError
-        except (TypeError, ValueError):
-            bounds = ()
+        bounds: tuple[float, ...] = ()
+        if isinstance(parts, Sequence):
+            with suppress(TypeError, ValueError):
+                bounds = tuple(map(float, parts))
         ascending = all(below < above for below, above in zip((0.0, *bounds), (*bounds, inf), strict=True))
         if not ascending or not 0 < len(bounds) <= _MAX_BUCKETS:
             raise PydanticCustomError(

@@ -40,7 +40,7 @@ def configure(level: str, log_format: str, process: str) -> None:
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
-    # What libraries log, such as uvicorn of a request that is no HTTP; what is only news to their developers is left out.
+    # What libraries log, such as uvicorn of a request that is no HTTP, but for news that only their developers want.
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(

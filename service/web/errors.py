@@ -1,4 +1,4 @@
-"""Errors of the HTTP port: every one is a JSON body, `{"error": {"code": a name of google.rpc.Code, "message": str}}`."""
+"""Errors of the HTTP port, all in JSON: `{"error": {"code": a name of google.rpc.Code, "message": str}}`."""
 
 import json
 import uuid
@@ -108,7 +108,8 @@ class Guarded:
             await self.app(scope, receive, watched)
         except Exception:
             number = uuid.uuid4().hex
-            log.exception("http request failed", method=scope["method"], path=scope["path"][:_MAX_PATH_CHARS], id=number)
+            path = scope["path"][:_MAX_PATH_CHARS]
+            log.exception("http request failed", method=scope["method"], path=path, id=number)
             if has_begun:
                 raise  # ends the connection: the caller sees that the answer is not whole
             message = f"Something went wrong in the service; its log has more under id {number}."

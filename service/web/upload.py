@@ -103,8 +103,8 @@ class _Form:
         self._parts += 1
         if self._parts > 1:
             raise InvalidRequestError(
-                "The form has more than one part: send one picture, as curl -F image=@x.jpg does, and name the model in "
-                "the address, as in /api/classify?model=NAME."
+                "The form has more than one part: send one picture, as curl -F image=@x.jpg does, and name the model "
+                "in the address, as in /api/classify?model=NAME."
             )
 
     def _take(self, data: bytes, start: int, end: int) -> None:

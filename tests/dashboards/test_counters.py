@@ -113,7 +113,8 @@ def test_each_value_that_is_known_ahead_is_there(fresh: Fresh) -> None:
 
     assert fresh.models == {"alpha", "beta"}
     assert pairs("resserve_rejected_total", "reason") == {(m, r) for m in {"", *fresh.models} for r in reasons()}
-    assert pairs("resserve_worker_restarts_total", "reason") == {(m, r) for m in fresh.models for r in ("crash", "hang")}
+    restarts = {(model, reason) for model in fresh.models for reason in ("crash", "hang")}
+    assert pairs("resserve_worker_restarts_total", "reason") == restarts
     ends = {"OK"} | codes() - {"NOT_FOUND"}  # which no request of a model can get: it has found it
     assert pairs("resserve_request_seconds_count", "code") == {(m, code) for m in fresh.models for code in ends}
     handled = {

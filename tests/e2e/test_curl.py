@@ -21,7 +21,8 @@ def run(command: str, server: Server, folder: Path) -> dict[str, object]:
     """The answer to a command, sent to this service and its model."""
     command = command.replace("http://127.0.0.1:8002", server.http).replace("resnet50", "alpha")
     quiet = command.replace("curl ", "curl --silent --noproxy '*' ", 1)
-    return json.loads(subprocess.run(quiet, shell=True, cwd=folder, capture_output=True, timeout=120, check=True).stdout)
+    done = subprocess.run(quiet, shell=True, cwd=folder, capture_output=True, timeout=120, check=True)
+    return json.loads(done.stdout)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
