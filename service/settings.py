@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
-from pydantic_core import PydanticCustomError
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -75,8 +74,8 @@ class Settings(BaseSettings):
                 bounds = tuple(map(float, parts))
         ascending = all(below < above for below, above in zip((0.0, *bounds), (*bounds, inf), strict=True))
         if not ascending or not 0 < len(bounds) <= _MAX_BUCKETS:
-            raise PydanticCustomError(
-                "buckets", f"give 1 to {_MAX_BUCKETS} numbers of seconds, each above the one before, such as 0.1,0.5,1"
+            raise ValueError(
+                f"give 1 to {_MAX_BUCKETS} numbers of seconds, each above the one before, such as 0.1,0.5,1"
             )
         return bounds
 
@@ -104,6 +103,8 @@ def load_settings(**flags: object) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
-        raise ResServeError(f"Setting {name} = {first['input']!r} is not allowed: {first['msg']}.") from None
+        raise ResServeError(
+            f"Setting {name} = {first['input']!r} is not allowed: {first.get('ctx', {}).get('error', first['msg'])}."
+        ) from None
     except ValueError as error:
         raise ResServeError(f"resserve.toml or the environment cannot be read: {error}.") from None

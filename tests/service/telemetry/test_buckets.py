@@ -29,9 +29,8 @@ def test_other_bounds_are_refused(wrong: str, monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(ResServeError) as refusal:
         load_settings()
 
-    assert str(refusal.value) == (
-        f"Setting latency_buckets = {wrong!r} is not allowed: "
-        "give 1 to 100 numbers of seconds, each above the one before, such as 0.1,0.5,1."
+    assert str(refusal.value).endswith(
+        f" = {wrong!r} is not allowed: give 1 to 100 numbers of seconds, each above the one before, such as 0.1,0.5,1."
     )
 
 
