@@ -172,6 +172,8 @@ class Frontend:
     def _remove(self, key: ModelKey) -> None:
         self.inference.registry.remove(key)
         self.metrics.remove(*key)
+        if all(version.key.name != key.name for version in self.inference.registry):
+            self.metrics.remove_model(key.name)
         self._changed.set()
 
     def _attach(self, message: AttachWorker, sock: socket.socket) -> None:

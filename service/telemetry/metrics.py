@@ -64,6 +64,10 @@ class Metrics:
         for reason in reasons():
             self.rejected.labels(model, reason)
 
+    def remove_model(self, model: str) -> None:
+        """Drop what counts by model, once none of its versions is left."""
+        self.rejected.remove_by_labels({"model": model})
+
     def remove(self, model: str, version: int) -> None:
         """Drop the series of a version that is gone."""
         labels = {"model": model, "version": str(version)}
