@@ -82,3 +82,17 @@ class LostError(ServiceError):
     """The worker could not answer it: the run failed, or ended the worker."""
 
     reason = "lost"
+
+
+def codes() -> set[str]:
+    """Every code that an error of a request can have."""
+    return {kind.code for kind in _kinds(ServiceError)}
+
+
+def reasons() -> set[str]:
+    """Every reason for which a request or an image can be rejected."""
+    return {kind.reason for kind in _kinds(ServiceError)}
+
+
+def _kinds(base: type[ServiceError]) -> list[type[ServiceError]]:
+    return [base, *(kind for child in base.__subclasses__() for kind in _kinds(child))]

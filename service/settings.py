@@ -2,8 +2,10 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from difflib import get_close_matches
+from math import inf
 from pathlib import Path
 from typing import Any, Literal, get_origin
 
@@ -34,6 +36,14 @@ _FORMS = {
     "array": 'a,b or ["a", "b"]',
 }
 
+# Seconds: 0.5 ms to 10 s in steps of about 1.5.
+LATENCY_BUCKETS = (
+    0.0005, 0.00075, 0.001, 0.0015, 0.0025, 0.004, 0.006, 0.009, 0.0135, 0.02, 0.03, 0.045, 0.07,
+    0.1, 0.15, 0.225, 0.35, 0.5, 0.75, 1.1, 1.7, 2.5, 4.0, 6.0, 10.0,
+)  # fmt: skip
+# Each costs a series for every model version and way that a request can end.
+_MAX_BUCKETS = 100
+
 
 class Settings(BaseSettings):
     """The settings of `resserve serve`. Keyword arguments are the flags that were given."""
@@ -62,6 +72,9 @@ class Settings(BaseSettings):
     )
     max_connection_age_grace: float = Field(
         30.0, ge=0, le=_MAX_SECONDS, description="seconds that calls under way have then; 0: until they end"
+    )
+    latency_buckets: tuple[float, ...] = Field(
+        LATENCY_BUCKETS, description="upper bounds of the latency histograms, in seconds, ascending"
     )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "console", "json"] = Field("auto", description="auto: console on a terminal, else JSON")
@@ -93,6 +106,22 @@ class Settings(BaseSettings):
             return value
         on_cpu = info.data.get("device") == "cpu" or check_onnxruntime() == "onnxruntime"
         return 1 if on_cpu else max(1, min(8, usable_cores() // 4))
+
+    @field_validator("latency_buckets", mode="before")
+    @classmethod
+    def _read_buckets(cls, value: object) -> tuple[float, ...]:
+        """Read `a,b`, as the environment has it, or a list; JSON is both with brackets."""
+        parts = value.strip().removeprefix("[").removesuffix("]").split(",") if isinstance(value, str) else value
+        bounds: tuple[float, ...] = ()
+        if isinstance(parts, Sequence):
+            with suppress(TypeError, ValueError):
+                bounds = tuple(map(float, parts))
+        ascending = all(below < above for below, above in zip((0.0, *bounds), (*bounds, inf), strict=True))
+        if not ascending or not 0 < len(bounds) <= _MAX_BUCKETS:
+            raise ValueError(
+                f"give 1 to {_MAX_BUCKETS} numbers of seconds, each above the one before, such as 0.1,0.5,1"
+            )
+        return bounds
 
     @classmethod
     def settings_customise_sources(

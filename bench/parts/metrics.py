@@ -13,6 +13,7 @@ import numpy as np
 
 from bench.load.images import padded_jpeg
 from resserve import Client
+from service.settings import LATENCY_BUCKETS
 from service.telemetry.metrics import MODEL, Metrics, ModelMetrics
 from tests.support.service_process import Server
 
@@ -35,7 +36,7 @@ def observe(model: ModelMetrics, metrics: Metrics) -> None:
 
 def microseconds() -> float:
     """CPU time of `observe`: the least of five rounds."""
-    metrics = Metrics()
+    metrics = Metrics(LATENCY_BUCKETS)
     model = ModelMetrics(metrics, dict.fromkeys(MODEL, "x"))
     times = []
     for _ in range(5):

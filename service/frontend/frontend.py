@@ -67,7 +67,7 @@ class Frontend:
             control: connected to the supervisor.
             on_hang_up: called when the supervisor has ended.
         """
-        self.metrics = Metrics()
+        self.metrics = Metrics(settings.latency_buckets)
         self.inference = Inference(Registry(), self.metrics, settings.default_deadline)
         self._settings = settings
         self._policy = Policy(settings.queue_order, settings.wait_share)
@@ -173,11 +173,14 @@ class Frontend:
 
     def _add(self, version: Version) -> None:
         self.inference.registry.add(version)
+        self.metrics.add_model(version.key.name)
         self._changed.set()
 
     def _remove(self, key: ModelKey) -> None:
         self.inference.registry.remove(key)
         self.metrics.remove(*key)
+        if all(version.key.name != key.name for version in self.inference.registry):
+            self.metrics.remove_model(key.name)
         self._changed.set()
 
     def _attach(self, message: AttachWorker, sock: socket.socket) -> None:

@@ -158,6 +158,7 @@ class Configure(_Message):
 
     `number` counts frontends from 1; `shared`: other frontends listen on the same port; seconds where they are times.
     `max_connection_age`, and its grace: 0 is no limit.
+    `latency_buckets`: upper bounds, ascending.
     """
 
     number: int
@@ -169,6 +170,7 @@ class Configure(_Message):
     drain_seconds: float
     max_connection_age: float
     max_connection_age_grace: float
+    latency_buckets: tuple[float, ...]
     log_level: str
     log_format: str
 

@@ -4,10 +4,11 @@ import asyncio
 import contextlib
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any
 
 import grpc
+from google.protobuf.descriptor import ServiceDescriptor
 
 from service.dispatch.inference import ran_out
 from service.errors import InvalidRequestError, NoMessageError, ServiceError
@@ -29,8 +30,19 @@ _TYPES = {
 class Interceptor(grpc.aio.ServerInterceptor):
     """Turns exceptions into codes, and counts how every RPC ended."""
 
-    def __init__(self, metrics: Metrics) -> None:
-        """`metrics` gets the grpc_server series."""
+    def __init__(self, metrics: Metrics, services: Iterable[ServiceDescriptor]) -> None:
+        """Count from now on.
+
+        Args:
+            metrics: get the grpc_server series.
+            services: that are offered. Each of their methods is counted from 0 on under every code, as
+                go-grpc-middleware's InitializeMetrics has it.
+        """
+        for service in services:
+            for method in service.methods:
+                kind = _TYPES[method.client_streaming, method.server_streaming]
+                for code in grpc.StatusCode:
+                    metrics.handled.labels(kind, service.full_name, method.name, code.name)
         self._metrics, self._receiver = metrics, Receiver(metrics)
         # gRPC asks for the handler with every call; it is wrapped once.
         self._wrapped: dict[str, Any] = {}

@@ -5,7 +5,7 @@ from typing import Any
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from resserve.addresses import join
 from resserve.v1 import classifier_pb2 as pb
@@ -18,6 +18,9 @@ from service.system.sockets import descriptors_for_connections, grpc_port_taken
 from service.telemetry.metrics import Metrics
 
 SERVICE = pb.DESCRIPTOR.services_by_name["Classifier"].full_name
+_SERVICES = [
+    service for file in (pb, health_pb2, reflection_pb2) for service in file.DESCRIPTOR.services_by_name.values()
+]
 
 # Three images of the largest size allowed, so that one over it gets a sentence and not a broken call.
 MAX_MESSAGE_BYTES = 64 * 2**20
@@ -68,7 +71,7 @@ class GrpcServer:
         """
         self._inference = inference
         self._server = grpc.aio.server(
-            interceptors=[Interceptor(metrics)],
+            interceptors=[Interceptor(metrics, _SERVICES)],
             options=(
                 *_OPTIONS,
                 *_connection_age(settings),

@@ -30,6 +30,7 @@ from service.supervisor.launch import launch_frontend
 from service.supervisor.versions import Status
 from service.telemetry.gathering import Gathered
 from service.telemetry.logs import log
+from service.telemetry.metrics import Metrics
 
 _RESTART_SECONDS = 0.5
 # Seconds that a scrape waits for a frontend; one that does not answer keeps the samples it gave last.
@@ -62,7 +63,7 @@ class Frontends:
             versions: that there are.
             events: is told of everything.
         """
-        self.gathered = Gathered()
+        self.gathered = Gathered(Metrics(settings.latency_buckets))
         self._settings, self._versions, self._events = settings, versions, events
         self._loop = asyncio.get_running_loop()
         self._port: asyncio.Future[int] = self._loop.create_future()
@@ -142,6 +143,7 @@ class Frontends:
             drain_seconds=settings.drain_seconds,
             max_connection_age=settings.max_connection_age,
             max_connection_age_grace=settings.max_connection_age_grace,
+            latency_buckets=settings.latency_buckets,
             log_level=settings.log_level,
             log_format=settings.log_format,
         )

@@ -36,7 +36,7 @@ class Serving:
             found: the versions that there are.
             workers: each with the request that it was sent.
         """
-        self.metrics = SupervisorMetrics()
+        self.metrics = SupervisorMetrics(each.key.name for each in found)
         self._settings = settings
         self._versions = {each.key: Status(each) for each in found}
         self._workers = {

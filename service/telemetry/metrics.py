@@ -1,4 +1,10 @@
-"""Every series of the frontends and the supervisor: names, types, units, labels and help in one place."""
+"""Every series of the frontends and the supervisor: names, types, units, labels and help in one place.
+
+A counter whose labels are known ahead exists at 0 before its first event: Prometheus sees an increase only between two
+samples, so an event that makes its own series is lost to rate() and increase(), and to the alerts that use them.
+"""
+
+from collections.abc import Iterable, Sequence
 
 from prometheus_client import (
     CollectorRegistry,
@@ -8,11 +14,12 @@ from prometheus_client import (
     disable_created_metrics,
 )
 
-# 0.5 ms to 10 s in steps of about 1.5.
-BUCKETS = (
-    0.0005, 0.00075, 0.001, 0.0015, 0.0025, 0.004, 0.006, 0.009, 0.0135, 0.02, 0.03, 0.045, 0.07,
-    0.1, 0.15, 0.225, 0.35, 0.5, 0.75, 1.1, 1.7, 2.5, 4.0, 6.0, 10.0,
-)  # fmt: skip
+from service.errors import UnknownModelError, codes, reasons
+
+# Every way in which a request that found its version can end.
+CODES = ("OK", *sorted(codes() - {UnknownModelError.code}))
+# Ends of a worker after which another comes.
+RESTARTS = ("crash", "hang")
 STAGES = ("decode", "queue", "compute", "respond")
 
 MODEL = ("model", "version", "architecture", "precision", "device")
@@ -21,12 +28,12 @@ MODEL = ("model", "version", "architecture", "precision", "device")
 class Metrics:
     """The series of one frontend, in a registry of their own."""
 
-    def __init__(self) -> None:
-        """Register everything."""
+    def __init__(self, buckets: Sequence[float]) -> None:
+        """Register everything; `buckets` are the upper bounds of the latency histograms, in seconds, ascending."""
         disable_created_metrics()  # type: ignore[no-untyped-call]  # the text format has no use for them, and they double the series
         self.registry = registry = CollectorRegistry()
 
-        def histogram(name: str, text: str, labels: tuple[str, ...], buckets: tuple[float, ...] = BUCKETS) -> Histogram:
+        def histogram(name: str, text: str, labels: tuple[str, ...], buckets: Sequence[float] = buckets) -> Histogram:
             return Histogram(name, text, labels, registry=registry, buckets=buckets)
 
         def counter(name: str, text: str, labels: tuple[str, ...]) -> Counter:
@@ -51,6 +58,16 @@ class Metrics:
         rpc = ("grpc_type", "grpc_service", "grpc_method")
         self.handled = counter("grpc_server_handled", "RPCs completed, by code.", (*rpc, "grpc_code"))
         self.handling = histogram("grpc_server_handling_seconds", "RPCs from start to end, in seconds.", rpc)
+        self.add_model("")
+
+    def add_model(self, model: str) -> None:
+        """Show what counts by model from 0 on; "" stands for requests that found no model."""
+        for reason in reasons():
+            self.rejected.labels(model, reason)
+
+    def remove_model(self, model: str) -> None:
+        """Drop what counts by model, once none of its versions is left."""
+        self.rejected.remove_by_labels({"model": model})
 
     def remove(self, model: str, version: int) -> None:
         """Drop the series of a version that is gone."""
@@ -63,12 +80,19 @@ class Metrics:
 class SupervisorMetrics:
     """The series of the supervisor, in a registry of their own."""
 
-    def __init__(self) -> None:
-        """Register everything."""
+    def __init__(self, models: Iterable[str]) -> None:
+        """Register everything, and show what counts by model from 0 on."""
         self.registry = CollectorRegistry()
         self.restarts = Counter(
             "resserve_worker_restarts", "Workers that were replaced.", ("model", "reason"), registry=self.registry
         )
+        for model in models:
+            self.add_model(model)
+
+    def add_model(self, model: str) -> None:
+        """Show the counters of one more model from 0 on."""
+        for reason in RESTARTS:
+            self.restarts.labels(model, reason)
 
 
 class ModelMetrics:
@@ -76,9 +100,7 @@ class ModelMetrics:
 
     def __init__(self, metrics: Metrics, labels: dict[str, str]) -> None:
         """`labels`: a value for each of MODEL."""
-        self._metrics = metrics
-        self._labels = labels
-        self._request: dict[str, Histogram] = {}
+        self._requests = {code: metrics.request.labels(**labels, code=code) for code in CODES}
         self._stages = [metrics.stage.labels(**labels, stage=stage) for stage in STAGES]
         self.batch = metrics.batch.labels(**labels)
         self.images = metrics.images.labels(**labels)
@@ -89,9 +111,7 @@ class ModelMetrics:
 
     def request(self, code: str, seconds: float) -> None:
         """Count one finished request."""
-        if code not in self._request:
-            self._request[code] = self._metrics.request.labels(**self._labels, code=code)
-        self._request[code].observe(seconds)
+        self._requests[code].observe(seconds)
 
     def stages(self, seconds: tuple[float, float, float, float]) -> None:
         """The parts of one answered request, in the order of STAGES."""

@@ -12,46 +12,23 @@ from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
-from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp
+
+from service.errors import ServiceError, TooLargeError
+from service.web.errors import HTTP_STATUS, Confined, Guarded, Protocol, error_response, explain
+from service.web.upload import advice, read_picture
 
 PAGE = Path(__file__).parent / "page"
 MAX_BODY_BYTES = 20 * 1024 * 1024
 # As much as the gRPC port takes, for large tokens; uvicorn's default is 16 KiB with everything else.
 _MAX_HEADER_BYTES = 32 * 1024
-# Bodies up to this size are read whatever else arrives.
-_SMALL_BYTES = 1024 * 1024
 EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
-
-# google.rpc.Code by name to the HTTP status that google/rpc/code.proto maps it to.
-HTTP_STATUS = {
-    "CANCELLED": 499,
-    "INVALID_ARGUMENT": 400,
-    "DEADLINE_EXCEEDED": 504,
-    "NOT_FOUND": 404,
-    "RESOURCE_EXHAUSTED": 429,
-    "FAILED_PRECONDITION": 400,
-    "UNIMPLEMENTED": 501,
-    "INTERNAL": 500,
-    "UNAVAILABLE": 503,
-}
-
-HEADERS = {
-    # Everything comes from this port; a chosen picture is shown from memory (blob:).
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    ),
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Cache-Control": "no-cache",
-}
 
 
 def create_app(
@@ -88,71 +65,33 @@ def create_app(
     async def get_models(_: Request) -> Response:
         return JSONResponse({"grpc_port": grpc_port, "models": models()})
 
-    async def post_classify(request: Request) -> Response:
+    async def take_picture(request: Request) -> Response:
         try:
-            image = await _read_body(request, full)
+            picture = await read_picture(request, full)
         except ClientDisconnect:
             return Response(status_code=HTTP_STATUS["CANCELLED"])
-        except _TooLargeError:
-            message = f"The image is larger than {MAX_BODY_BYTES // 2**20} MiB, the most that is read."
-            return _error_response({"code": "INVALID_ARGUMENT", "message": message}, status=413)
-        except MemoryError:
-            message = "More is being sent than there is memory for: try again."
-            return _error_response({"code": "RESOURCE_EXHAUSTED", "message": message})
-        answer = await classify(image, request.query_params.get("model", ""))
-        return _error_response(answer["error"]) if "error" in answer else JSONResponse(answer)
+        except ServiceError as error:
+            return error_response(error.code, str(error), status=413 if isinstance(error, TooLargeError) else None)
+        answer = await classify(picture, request.query_params.get("model", ""))
+        if "error" not in answer:
+            return JSONResponse(answer)
+        code, message = answer["error"]["code"], answer["error"]["message"]
+        if code == "INVALID_ARGUMENT":
+            message = f"{message} {advice(picture, request.headers.get('content-type', ''))}".rstrip()
+        return error_response(code, message)
 
     routes = [
         Route("/metrics", get_metrics),
         Route("/livez", get_livez),
         Route("/readyz", get_readyz),
-        Mount("/api", routes=[Route("/models", get_models), Route("/classify", post_classify, methods=["POST"])]),
+        Mount("/api", routes=[Route("/models", get_models), Route("/classify", take_picture, methods=["POST", "PUT"])]),
         Mount("/", StaticFiles(directory=PAGE, html=True)),
     ]
-    return Starlette(routes=routes, middleware=[Middleware(_SecurityHeaders)])
-
-
-class _TooLargeError(Exception):
-    """A body passes the limit."""
-
-
-async def _read_body(request: Request, full: Callable[[], bool]) -> bytes:
-    """The body.
-
-    Raises:
-        _TooLargeError: as soon as it is known to pass the limit.
-        MemoryError: with all that others send, it would be too much.
-    """
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > MAX_BODY_BYTES:
-        raise _TooLargeError
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            raise _TooLargeError
-        if len(body) > _SMALL_BYTES and full():
-            raise MemoryError
-    return bytes(body)
-
-
-def _error_response(error: dict[str, Any], status: int | None = None) -> JSONResponse:
-    return JSONResponse({"error": error}, status_code=status or HTTP_STATUS.get(error["code"], 500))
-
-
-class _SecurityHeaders:
-    """Adds HEADERS to every response; plain ASGI, so that nothing is buffered."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(HEADERS)
-            await send(message)
-
-        await self.app(scope, receive, send_with_headers)
+    return Starlette(
+        routes=routes,
+        middleware=[Middleware(Confined), Middleware(Guarded)],
+        exception_handlers={HTTPException: explain},
+    )
 
 
 class HttpServer:
@@ -163,6 +102,7 @@ class HttpServer:
         self._socket = listening
         config = uvicorn.Config(
             app,
+            http=Protocol,
             log_config=None,
             access_log=False,
             lifespan="off",

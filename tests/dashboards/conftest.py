@@ -38,14 +38,17 @@ def prometheus(compared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
     try:
         count = "resserve_images_total"
         wait_until(lambda: server.metric(count, model="vgg16_bn") >= 3, "the baseline answers")
+        # increase() is the difference of two samples.
+        quiet = "resserve_worker_restarts_total == 0"
+        wait_until(lambda: running.answers() and running.values(quiet), "a scrape has come before the restart")
         server.workers("digits")[0].send_signal(signal.SIGKILL)
         wait_until(lambda: server.metric("resserve_worker_restarts_total", model="digits") >= 1, "a worker is replaced")
         before = server.metric(count, model="digits")
         wait_until(lambda: server.metric(count, model="digits") > before + 3, "the new worker answers")
         ratio = 'architecture:resserve_request_seconds:quantile1m_vgg16_ratio{architecture="resnet20"}'
         wait_until(lambda: running.answers() and len(running.values(ratio)) == 3, "the ratios are recorded")
-        restarts = "increase(resserve_worker_restarts_total[1h])"
-        wait_until(lambda: running.values(restarts), "the restart was scraped twice")
+        restarts = "increase(resserve_worker_restarts_total[1h]) > 0"
+        wait_until(lambda: running.values(restarts), "the restart was scraped")
         for _ in range(2):  # some rules read what others record
             moment = datetime.now(UTC)
             wait_until(partial(running.has_evaluated, moment), "every group of rules is evaluated")

@@ -112,11 +112,20 @@ def test_more_is_sent_than_there_is_memory_for(serve: Serve, load: Load, reposit
     wait_until(lambda: frontend.memory_info().rss < before + 300 * MIB, "their memory is given back", 10)
 
 
-def test_more_pictures_are_uploaded_than_there_is_memory_for(serve: Serve, repository: Path, alpha: Golden) -> None:
+FORM = b'--x\r\nContent-Disposition: form-data; name="image"; filename="x.jpg"\r\n\r\n'
+
+
+@pytest.mark.parametrize(
+    ("kind", "start"), [("image/jpeg", b""), ("multipart/form-data; boundary=x", FORM)], ids=["bodies", "forms"]
+)
+def test_more_pictures_are_uploaded_than_there_is_memory_for(
+    serve: Serve, repository: Path, alpha: Golden, kind: str, start: bytes
+) -> None:
     """The same over HTTP: uploads that stall are refused once there is no memory for more, and others are answered."""
     server = serve(repository, "--model", "alpha")
     host, _, port = server.http.removeprefix("http://").rpartition(":")
-    head = f"POST /api/classify HTTP/1.1\r\nHost: {host}\r\nContent-Length: {20 * MIB}\r\n\r\n".encode()
+    lines = ("POST /api/classify HTTP/1.1", f"Host: {host}", f"Content-Type: {kind}", f"Content-Length: {20 * MIB}")
+    head = "".join(f"{line}\r\n" for line in (*lines, "")).encode() + start
     with contextlib.ExitStack() as stack:
         uploads = [stack.enter_context(socket.create_connection((host, int(port)), timeout=60)) for _ in range(80)]
         for upload in uploads:

@@ -19,6 +19,7 @@ from service.images.threads import Decoders
 from service.ipc.messages import Cancel, Done, Message, Run
 from service.ipc.slots import Slots
 from service.latency import LatencyModel
+from service.settings import LATENCY_BUCKETS
 from service.telemetry.metrics import MODEL, Metrics, ModelMetrics
 from tests.support.service_process import png
 
@@ -46,7 +47,7 @@ class ScriptedWorker:
         self.blocked: list[bytes] = []
         self.quarantine = Quarantine("m", self.blocked.append)
         self.dispatcher = Dispatcher("m", policy, self.slots, decoders, self.quarantine)
-        self.metrics = ModelMetrics(Metrics(), dict.fromkeys(MODEL, ""))
+        self.metrics = ModelMetrics(Metrics(LATENCY_BUCKETS), dict.fromkeys(MODEL, ""))
         self.runs: list[Run] = []
         self.cancels: list[int] = []
 

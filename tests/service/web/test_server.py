@@ -1,70 +1,18 @@
 """The HTTP port by itself, over real connections; what it shows is given."""
 
-import asyncio
 import http.client
 import json
-import threading
-from collections.abc import Iterator
 from contextlib import closing
-from typing import Any
 
 import pytest
 
 from resserve.errors import ResServeError
 from service.system.sockets import listen
-from service.web.server import HTTP_STATUS, MAX_BODY_BYTES, HttpServer, create_app
+from service.web.errors import HTTP_STATUS
+from service.web.upload import MAX_PICTURE_BYTES
+from tests.support.http_port import Port
 
 MIB = 2**20
-
-
-class Port:
-    """An `HttpServer` in a thread with its own event loop."""
-
-    def __init__(self) -> None:
-        self.ready, self.full = True, False
-        self.seen: list[tuple[int, str]] = []
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever)
-        self._thread.start()
-        app = create_app(
-            metrics=self._metrics,
-            health=lambda: {"ready": self.ready, "models": {"a": {"state": "READY", "reason": ""}}},
-            classify=self._classify,
-            models=lambda: [{"name": "a"}],
-            full=lambda: self.full,
-            grpc_port=1234,
-        )
-        listening = listen("127.0.0.1", 0)
-        self.port = listening.getsockname()[1]
-        self._server = HttpServer(app, listening)
-        self._loop.call_soon_threadsafe(self._server.start)
-
-    async def _metrics(self) -> bytes:
-        return b"one_total 1.0\n"
-
-    async def _classify(self, image: bytes, model: str) -> dict[str, Any]:
-        self.seen.append((len(image), model))
-        return {"error": {"code": model, "message": "No."}} if model in HTTP_STATUS else {"labels": [], "model": model}
-
-    def call(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, dict[str, str], bytes]:
-        """Status, headers in lower case, body."""
-        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)) as connection:
-            connection.request(method, path, body, headers)
-            answer = connection.getresponse()
-            return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
-
-    def close(self) -> None:
-        asyncio.run_coroutine_threadsafe(self._server.stop(), self._loop).result(timeout=60)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-
-
-@pytest.fixture
-def port() -> Iterator[Port]:
-    running = Port()
-    yield running
-    running.close()
 
 
 def test_metrics_are_in_the_text_format(port: Port) -> None:
@@ -93,17 +41,17 @@ def test_models_come_with_the_grpc_port(port: Port) -> None:
 @pytest.mark.parametrize("code", HTTP_STATUS)
 def test_each_code_has_its_status(port: Port, code: str) -> None:
     """An error keeps its code and its sentence, under the HTTP status of that code."""
-    status, _, body = port.call("POST", f"/api/classify?model={code}", b"image")
+    status, _, body = port.call("POST", f"/api/classify?model={code}", b"\xff\xd8\xff")
 
     assert (status, json.loads(body)) == (HTTP_STATUS[code], {"error": {"code": code, "message": "No."}})
 
 
 def test_the_body_reaches_the_model(port: Port) -> None:
     """A body of exactly 20 MiB is passed on, whole, with the model's decoded name."""
-    status, _, body = port.call("POST", "/api/classify?model=caf%C3%A9", bytes(MAX_BODY_BYTES))
+    status, _, body = port.call("POST", "/api/classify?model=caf%C3%A9", bytes(MAX_PICTURE_BYTES))
 
     assert (status, json.loads(body)["model"]) == (200, "café")
-    assert port.seen == [(MAX_BODY_BYTES, "café")]
+    assert port.seen == [(MAX_PICTURE_BYTES, "café")]
 
 
 @pytest.mark.parametrize("declared", [True, False], ids=["declared", "chunked"])
@@ -112,7 +60,7 @@ def test_a_body_over_the_limit_is_refused_early(port: Port, declared: bool) -> N
     if declared:
         with closing(http.client.HTTPConnection("127.0.0.1", port.port, timeout=60)) as connection:
             connection.putrequest("POST", "/api/classify?model=a")
-            connection.putheader("Content-Length", str(MAX_BODY_BYTES + 1))
+            connection.putheader("Content-Length", str(MAX_PICTURE_BYTES + 1))
             connection.endheaders()  # and not one byte of the body
             answer = connection.getresponse()
             status, body = answer.status, answer.read()
