@@ -35,6 +35,9 @@ SETTINGS = Configure(
     wait_share=0.4,
     queue_order="deadline",
     drain_seconds=1.0,
+    max_connection_age=0.0,
+    max_connection_age_grace=0.0,
+    latency_buckets=(0.01, 0.1, 1.0),
     log_level="error",
     log_format="json",
 )
