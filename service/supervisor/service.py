@@ -193,7 +193,7 @@ class Service:
 
     async def _render_metrics(self) -> bytes:
         await self._frontends.gather()
-        return self._exposition.render()
+        return await self._exposition.render()
 
     def _rows(self) -> list[VersionRow]:
         return [self._row(version.key, version.description) for version in self._frontends.local.inference.registry]
