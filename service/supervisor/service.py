@@ -117,7 +117,7 @@ class Service:
 
     async def _render_metrics(self) -> bytes:
         await self._frontends.gather()
-        return self._exposition.render()
+        return await self._exposition.render()
 
 
 def _stop_signal() -> asyncio.Event:

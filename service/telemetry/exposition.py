@@ -1,5 +1,6 @@
 """The text that a scrape gets: the series of all frontends and of the supervisor, and facts about each version."""
 
+import asyncio
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -49,9 +50,22 @@ class Exposition:
         for collector in (gathered, supervisor.restarts, _Versions(rows), GpuCollector()):
             self._registry.register(collector)
 
-    def render(self) -> bytes:
-        """Everything, as of now."""
-        return generate_latest(self._registry)
+    async def render(self) -> bytes:
+        """Everything, as of now.
+
+        The text is written in a thread: at 10 µs for each series, ten models would hold calls up for 35 ms.
+        """
+        return await asyncio.to_thread(generate_latest, _Collected(list(self._registry.collect())))
+
+
+class _Collected(Collector):
+    """Families as they stood at one moment."""
+
+    def __init__(self, families: list[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterable[Metric]:
+        return self._families
 
 
 class _Versions(Collector):
