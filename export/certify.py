@@ -4,13 +4,15 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import onnxruntime
 import torch
 from torch import nn
 
 from export.replay import Images, replay
+from resserve.certificate import REFERENCE_ENGINE, Certificate
 from resserve.errors import ResServeError
 from resserve.golden import Logits
-from resserve.manifest import Certificate, InputSpec
+from resserve.manifest import InputSpec
 
 Precision = Literal["fp32", "int8"]
 
@@ -56,7 +58,9 @@ def certify(model: Path, images: Images, golden: Logits, *, precision: Precision
     if precision == "int8":
         share, agreement = (INT8_UNTRAINED_TOLERANCE, 0.0) if untrained else (INT8_TOLERANCE, INT8_AGREEMENT)
     bounds = Certificate(
-        images=len(images),
+        engine=REFERENCE_ENGINE,
+        compute=precision,
+        engine_version=onnxruntime.__version__,
         tolerance=share * float(np.abs(golden).max()),
         min_top1_agreement=agreement,
         entries=[],

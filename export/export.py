@@ -2,8 +2,11 @@
 
 import datetime
 import importlib.metadata
+import json
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,10 +16,11 @@ from export.certify import Precision, certify, reference_logits
 from export.golden import RealImages, from_folder, packaged
 from export.graph import write_graph
 from export.repository import check_name, new_version, publish
-from models import CATALOGUE, build, count, find, load_checkpoint
+from models import CATALOGUE, Checkpoint, build, count, find, load_checkpoint
 from resserve.errors import ResServeError
+from resserve.files import GOLDEN, MODEL, sha256_file
 from resserve.golden import check_varied
-from resserve.manifest import GOLDEN, MODEL, InputSpec, Manifest, sha256_file
+from resserve.manifest import FileRecord, InputSpec, Manifest, Provenance
 
 # Metrics are training's, of the float32 network.
 _MEASURED = {"fp32": "", "int8": ", before quantisation"}
@@ -32,10 +36,11 @@ class Source:
     architecture: str
     spec: InputSpec
     labels: list[str]
+    arguments: dict[str, Any] = field(default_factory=dict)
     untrained: bool = False
     metrics: dict[str, float] = field(default_factory=dict)
     metrics_data: str = ""
-    checkpoint_sha256: str | None = None
+    provenance: Provenance | None = None
 
 
 def export_checkpoint(
@@ -81,11 +86,12 @@ def export_checkpoint(
     source = Source(
         network=checkpoint.build_model(),
         architecture=checkpoint.architecture,
+        arguments=checkpoint.arguments,
         spec=spec,
         labels=checkpoint.labels,
         metrics=checkpoint.metrics,
         metrics_data=checkpoint.metrics_data,
-        checkpoint_sha256=sha256_file(path),
+        provenance=_provenance(path, checkpoint),
     )
     return export_source(source, _real_images(golden, spec), name=name, repository=repository, precision=precision)
 
@@ -136,6 +142,7 @@ def export_untrained(
     source = Source(
         network=network,
         architecture=architecture,
+        arguments={"num_classes": classes},
         spec=spec,
         labels=[f"class {index}" for index in range(classes)],
         untrained=True,
@@ -182,18 +189,36 @@ def export_source(source: Source, images: RealImages, *, name: str, repository: 
             name=name,
             version=1,  # publish() finds the number
             architecture=source.architecture,
+            arguments=_plain(source.arguments),
             precision=precision,
             untrained=source.untrained,
             parameters=counts.parameters,
             multiply_adds=counts.multiply_adds,
             input=source.spec,
             labels=source.labels,
-            metrics=source.metrics,
+            metrics={key: value for key, value in source.metrics.items() if math.isfinite(value)},  # JSON has no others
             metrics_data=source.metrics_data and f"{source.metrics_data}{_MEASURED[precision]}",
-            files={file: sha256_file(folder / file) for file in (MODEL, GOLDEN)},
-            checkpoint_sha256=source.checkpoint_sha256,
+            files={file: FileRecord.of(folder / file) for file in (MODEL, GOLDEN)},
+            provenance=source.provenance,
             tools={tool: importlib.metadata.version(tool) for tool in _TOOLS},
             created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            certificate=certificate,
+            certificates=[certificate],
         )
         return publish(folder, manifest)
+
+
+def _provenance(path: Path, checkpoint: Checkpoint) -> Provenance:
+    return Provenance(
+        kind="checkpoint",
+        file=path.name.encode(errors="replace").decode(),
+        sha256=sha256_file(path),
+        data_fingerprint=checkpoint.fingerprint,
+        epoch=checkpoint.epoch,
+        recipe=_plain(checkpoint.recipe),
+    )
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    """The values as JSON has them: a recipe may hold tuples, NaN, or the path of a file that is not named in UTF-8."""
+    text = json.dumps(values, default=str, skipkeys=True, ensure_ascii=False)
+    return json.loads(text.encode(errors="replace"), parse_constant=str)

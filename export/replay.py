@@ -6,9 +6,9 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
+from resserve.certificate import Certificate, CertificateEntry
 from resserve.errors import ResServeError
 from resserve.golden import Logits
-from resserve.manifest import Certificate, CertificateEntry
 
 Images = npt.NDArray[np.uint8]
 
@@ -54,4 +54,4 @@ def replay(path: Path, images: Images, golden: Logits, certificate: Certificate)
         ResServeError: the model cannot be loaded or drifts.
     """
     session = open_session(path)
-    return [certificate.check(run(session, images, batch), golden, provider=PROVIDER, batch=batch) for batch in BATCHES]
+    return [certificate.check(run(session, images, batch), golden, batch=batch) for batch in BATCHES]

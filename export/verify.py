@@ -6,9 +6,11 @@ from pathlib import Path
 import numpy as np
 
 from export.replay import replay
+from resserve.certificate import Certificate
 from resserve.errors import ResServeError
+from resserve.files import GOLDEN, MODEL
 from resserve.golden import check_varied
-from resserve.manifest import GOLDEN, MODEL, Certificate, check_digests, read_manifest
+from resserve.manifest import check_digests, read_manifest
 
 
 def verify(directory: Path) -> Certificate:

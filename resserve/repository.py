@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from resserve.errors import ResServeError
-from resserve.manifest import MANIFEST, Manifest, read_manifest
+from resserve.files import MANIFEST
+from resserve.manifest import Manifest, read_manifest
 
 
 @dataclass(frozen=True, slots=True)

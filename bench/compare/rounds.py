@@ -24,7 +24,8 @@ from bench.load.images import photo_jpegs
 from bench.load.result import Result
 from bench.load.stats import Estimate, median_of
 from resserve.errors import ResServeError
-from resserve.manifest import MODEL, read_manifest
+from resserve.files import MODEL
+from resserve.manifest import read_manifest
 
 # Multiply-adds at 224 pixels as the paper gives them ("FLOPs"): He et al. 2015, Table 1, and section 4.1 for VGG.
 PAPER_MULTIPLY_ADDS = {

@@ -12,19 +12,11 @@ import numpy as np
 import onnxruntime as ort
 
 from bench.host.service import RESSERVE
+from resserve.certificate import REFERENCE_ENGINE, Certificate, CertificateEntry
 from resserve.errors import ResServeError
+from resserve.files import GOLDEN, MANIFEST, MODEL
 from resserve.golden import compare
-from resserve.manifest import (
-    GOLDEN,
-    MANIFEST,
-    MODEL,
-    Certificate,
-    CertificateEntry,
-    InputSpec,
-    Manifest,
-    sha256_file,
-    write_manifest,
-)
+from resserve.manifest import FileRecord, InputSpec, Manifest, write_manifest
 from resserve.repository import scan
 
 STUB = "stub"
@@ -129,9 +121,7 @@ def _stub_manifest(directory: Path, name: str, images: np.ndarray, golden: np.nd
         parts = [session.run(None, {"images": images[i : i + batch]})[0] for i in range(0, len(images), batch)]
         difference, agreement = compare(np.concatenate(parts), golden)
         entries.append(
-            CertificateEntry(
-                provider="CPUExecutionProvider", batch=batch, max_abs_diff=difference, top1_agreement=agreement
-            )
+            CertificateEntry(batch=batch, images=len(images), max_abs_diff=difference, top1_agreement=agreement)
         )
     return Manifest(
         name=name,
@@ -143,8 +133,12 @@ def _stub_manifest(directory: Path, name: str, images: np.ndarray, golden: np.nd
         multiply_adds=24,
         input=InputSpec(height=STUB_SIZE, width=STUB_SIZE, resize=STUB_SIZE, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)),
         labels=[str(index) for index in range(golden.shape[1])],
-        files={name: sha256_file(directory / name) for name in (MODEL, GOLDEN)},
+        files={name: FileRecord.of(directory / name) for name in (MODEL, GOLDEN)},
         tools={"onnxruntime": metadata.version("onnxruntime")},
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        certificate=Certificate(images=len(images), tolerance=0.01, min_top1_agreement=1.0, entries=entries),
+        certificates=[
+            Certificate(
+                engine=REFERENCE_ENGINE, compute="fp32", tolerance=0.01, min_top1_agreement=1.0, entries=entries
+            )
+        ],
     )

@@ -15,7 +15,8 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image
 
-from resserve.manifest import MODEL, InputSpec, read_manifest
+from resserve.files import MODEL
+from resserve.manifest import InputSpec, read_manifest
 
 _RAW_BATCH = 8
 _WARMUP_RUNS = 2

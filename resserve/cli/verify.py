@@ -20,7 +20,8 @@ def command(
         return
     for entry in certificate.entries:
         print(
-            f"{entry.provider}, batch {entry.batch}: logits within {entry.max_abs_diff:.2g} of PyTorch's "
-            f"(allowed {certificate.tolerance:.2g}), {entry.top1_agreement:.0%} of the top answers agree"
+            f"{certificate.engine} in {certificate.compute}, batch {entry.batch}: "
+            f"logits within {entry.max_abs_diff:.2g} of PyTorch's (allowed {certificate.tolerance:.2g}), "
+            f"{entry.top1_agreement:.0%} of the top answers agree"
         )
     print(f"{version}: every file is as exported, and the certificate holds here")

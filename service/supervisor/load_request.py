@@ -12,7 +12,7 @@ def order(version: Version, settings: Settings) -> dict[str, Any]:
     assert manifest
     return {
         "directory": str(version.directory),
-        "files": manifest.files,
+        "files": {name: file.sha256 for name, file in manifest.files.items()},
         "device": settings.device,
         "precision": manifest.precision,
         "height": manifest.input.height,

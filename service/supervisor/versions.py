@@ -1,9 +1,17 @@
 """What there is to serve: the newest version of each model in the repository, or those that were asked for."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from resserve.errors import ResServeError
+from resserve.manifest import Manifest
 from resserve.repository import Version, read_version, scan
+
+# A manifest may set these, and this service applies none of them yet: it serves only versions with their defaults.
+_NOT_APPLIED = {
+    "input": ("name", "dtype", "layout", "channels", "batch", "background"),
+    "output": ("name", "kind", "class_axis", "temperature"),
+}
 
 
 def find(repository: Path, wanted: list[str]) -> list[Version]:
@@ -20,7 +28,26 @@ def find(repository: Path, wanted: list[str]) -> list[Version]:
     chosen = [_choose(text, available, repository) for text in wanted or available]
     if len({name for name, _ in chosen}) < len(chosen):
         raise ResServeError("Each model can be served in one version; name it once.")
-    return [read_version(repository, name, number) for name, number in chosen]
+    return [_servable(read_version(repository, name, number)) for name, number in chosen]
+
+
+def _servable(version: Version) -> Version:
+    """The version, or its refusal where the answers would not be those that its manifest asks for."""
+    field = _not_applied(version.manifest) if version.manifest else ""
+    if not field:
+        return version
+    problem = f"{version.directory} asks for {field}, which this ResServe does not serve; upgrade ResServe."
+    return replace(version, manifest=None, problem=problem)
+
+
+def _not_applied(manifest: Manifest) -> str:
+    for part, names in _NOT_APPLIED.items():
+        spec = getattr(manifest, part)
+        for name in names:
+            value = getattr(spec, name)
+            if value != type(spec).model_fields[name].default:
+                return f"{part}.{name} = {value!r}"
+    return ""
 
 
 def _choose(text: str, available: dict[str, list[int]], repository: Path) -> tuple[str, int]:

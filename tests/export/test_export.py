@@ -1,6 +1,9 @@
 """From network to version: what the manifest says, and that a model which drifts never becomes one."""
 
+import json
+import os
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +19,10 @@ from export.golden import RealImages
 from export.graph import write_graph
 from export.replay import BATCHES, open_session, replay, run
 from models import CATALOGUE, load_checkpoint, save_checkpoint
+from resserve.certificate import REFERENCE_ENGINE, Certificate
 from resserve.errors import ResServeError
-from resserve.manifest import Certificate, InputSpec, read_manifest, sha256_file
+from resserve.files import sha256_file
+from resserve.manifest import InputSpec, read_manifest
 from tests.support.digits import digit, write_checkpoint
 from tests.support.digits import scans as digits
 from tests.support.service_process import RESSERVE
@@ -71,6 +76,11 @@ def test_the_manifest_of_an_untrained_network(repository: Path) -> None:
 
     assert (manifest.name, manifest.version, manifest.architecture) == ("alpha", 1, "resnet20")
     assert (manifest.untrained, manifest.precision, manifest.metrics) == (True, "fp32", {})
+    assert (manifest.provenance, manifest.arguments) == (None, {"num_classes": 10})
+    assert (manifest.certificate.engine, manifest.certificate.compute) == (REFERENCE_ENGINE, "fp32")
+    assert {name: file.bytes for name, file in manifest.files.items()} == {
+        name: (repository / "alpha" / "1" / name).stat().st_size for name in ("model.onnx", "golden.npz")
+    }
     assert (manifest.parameters, manifest.multiply_adds) == CATALOGUE["resnet20"].counts
     assert len(manifest.labels) == 10
     assert manifest.tools.keys() >= {"torch", "onnx", "onnxruntime", "resserve"}
@@ -88,7 +98,35 @@ def test_the_manifest_of_a_checkpoint(checkpoint: Path, trained: Path) -> None:
     assert manifest.labels == saved.labels
     assert (manifest.input.height, manifest.input.width, manifest.input.resize) == (16, 16, 16)
     assert (manifest.metrics, manifest.metrics_data) == (saved.metrics, saved.metrics_data)
-    assert manifest.checkpoint_sha256 == sha256_file(checkpoint)
+    provenance = manifest.provenance
+    assert provenance and (provenance.kind, provenance.file) == ("checkpoint", checkpoint.name)
+    assert (provenance.sha256, provenance.epoch) == (sha256_file(checkpoint), saved.epoch)
+    assert (provenance.data_fingerprint, manifest.arguments) == (saved.fingerprint, saved.arguments)
+
+
+def test_the_chain_of_custody_is_kept_whatever_the_recipe_holds(checkpoint: Path, tmp_path: Path) -> None:
+    """Recipe, epoch and data fingerprint reach the manifest; tuples, NaN and odd file names become plain JSON."""
+    odd = os.fsdecode(b"caf\xe9.pt")
+    recipe = {"lr": 0.1, "steps": (30, 60), "warmup": None, "clip": float("nan"), "init": odd}
+    saved = load_checkpoint(checkpoint)
+    metrics = {**saved.metrics, "loss": float("inf")}
+    plain = tmp_path / "checkpoint.pt"
+    save_checkpoint(plain, replace(saved, recipe=recipe, epoch=7, fingerprint="f" * 64, metrics=metrics))
+    path = plain.rename(tmp_path / odd)
+
+    version = export_checkpoint(path, name="kept", repository=tmp_path / "weights")
+
+    manifest = json.loads((version / "manifest.json").read_bytes(), parse_constant=pytest.fail)
+    assert manifest["metrics"] == saved.metrics
+    assert manifest["provenance"] == {
+        "kind": "checkpoint",
+        "file": "caf?.pt",
+        "sha256": sha256_file(path),
+        "data_fingerprint": "f" * 64,
+        "epoch": 7,
+        "recipe": {"lr": 0.1, "steps": [30, 60], "warmup": None, "clip": "NaN", "init": "caf?.pt"},
+        "shortcut_padding": None,
+    }
 
 
 def test_int8_answers_as_float32_does(checkpoint: Path, scans: Path, trained: Path) -> None:
@@ -152,7 +190,7 @@ def test_a_frozen_batch_is_one_sentence(spec: InputSpec, images: RealImages, tmp
     model = onnx.load(tmp_path / "model.onnx")
     model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
     onnx.save(model, tmp_path / "model.onnx")
-    bounds = Certificate(images=8, tolerance=1000, min_top1_agreement=0, entries=[])
+    bounds = Certificate(engine="x", compute="fp32", tolerance=1000, min_top1_agreement=0, entries=[])
 
     with pytest.raises(ResServeError, match="cannot run the model on 2 images at once"):
         replay(tmp_path / "model.onnx", images.golden, np.zeros((8, 5), np.float32), bounds)

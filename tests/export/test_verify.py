@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from export.replay import BATCHES
 from export.verify import verify
 from resserve.errors import ResServeError
-from resserve.manifest import read_manifest, sha256_file, write_manifest
+from resserve.manifest import FileRecord, read_manifest, write_manifest
 
 FILES = ("model.onnx", "golden.npz", "manifest.json")
 
@@ -65,7 +65,7 @@ def test_a_drift_behind_right_digests_is_found(copy: Callable[[], Path]) -> None
         images, logits = golden["images"], golden["logits"].copy()
     logits[3, 2] += 2 * manifest.certificate.tolerance
     np.savez(version / "golden.npz", images=images, logits=logits)
-    files = {**manifest.files, "golden.npz": sha256_file(version / "golden.npz")}
+    files = {**manifest.files, "golden.npz": FileRecord.of(version / "golden.npz")}
     write_manifest(version, manifest.model_copy(update={"files": files}))
 
     with pytest.raises(ResServeError, match="at batch 1 drifts from PyTorch"):

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from resserve.certificate import Certificate
 from resserve.cli import VERBS, main
-from resserve.manifest import Certificate, InputSpec, Manifest, write_manifest
+from resserve.manifest import FileRecord, InputSpec, Manifest, write_manifest
 from tests.support.colour_service import ColourService
 
 Run = Callable[..., tuple[int, str, str]]
@@ -69,10 +70,12 @@ def repository(tmp_path: Path) -> Path:
             multiply_adds=4_089_184_256,
             input=InputSpec(height=224, width=224, resize=256, mean=(0, 0, 0), std=(1, 1, 1)),
             labels=["cat", "dog"],
-            files={},
+            files=dict.fromkeys(("model.onnx", "golden.npz"), FileRecord(sha256="0" * 64)),
             tools={},
             created="2026-01-01T00:00:00+00:00",
-            certificate=Certificate(images=8, tolerance=1e-4, min_top1_agreement=1, entries=[]),
+            certificates=[
+                Certificate(engine="onnxruntime-cpu", compute="fp32", tolerance=1e-4, min_top1_agreement=1, entries=[])
+            ],
         )
         write_manifest(directory, manifest)
     path = directory / "manifest.json"

@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from resserve.certificate import Certificate
 from resserve.errors import ResServeError
 from resserve.golden import compare
-from resserve.manifest import Certificate, InputSpec, Manifest, read_manifest, write_manifest
+from resserve.manifest import FileRecord, InputSpec, Manifest, read_manifest, write_manifest
 
 FINITE = st.floats(-1000, 1000, width=32)
 LOGITS = arrays(np.float32, st.tuples(st.integers(1, 5), st.integers(1, 6)), elements=FINITE)
@@ -27,10 +28,12 @@ def _manifest() -> Manifest:
         input=InputSpec(height=8, width=8, resize=8, mean=(0, 0, 0), std=(1, 1, 1)),
         labels=["été", "日本", 'quo"te'],
         metrics={"top1": 0.1 + 0.2, "loss": 1e-30},
-        files={"model.onnx": "0" * 64},
+        files=dict.fromkeys(("model.onnx", "golden.npz"), FileRecord(sha256="0" * 64)),
         tools={},
         created="2026-01-01T00:00:00+00:00",
-        certificate=Certificate(images=8, tolerance=1e-5, min_top1_agreement=0.75, entries=[]),
+        certificates=[
+            Certificate(engine="onnxruntime-cpu", compute="fp32", tolerance=1e-5, min_top1_agreement=0.75, entries=[])
+        ],
     )
 
 
@@ -48,10 +51,10 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     [
         ('"version": 1', '"version": 2', "was altered"),
         ('"version": 1', '"version": 0', "version: Input should be greater than 0"),
-        ('"version": 1', '"version": 1, "extra": 1', "extra"),
+        ('"version": 1', '"version": 1, "extra": 1', "was altered"),
         ('"version": 1', '"version":  1', "was altered"),
         ('"version": 1', "", "not a valid manifest"),
-        ('"schema_version": 1', '"schema_version": 2', "schema_version"),
+        ('"schema_version": 2', '"schema_version": 1', "not a valid manifest"),
     ],
 )
 def test_edits_are_refused(old: str, new: str, message: str, tmp_path: Path) -> None:
@@ -103,14 +106,14 @@ def test_shapes_must_match() -> None:
 
 def test_a_certificate_judges_both_bounds() -> None:
     """Either bound alone refuses, naming what ran and by how much it is off."""
-    certificate = Certificate(images=8, tolerance=0.5, min_top1_agreement=0.75, entries=[])
+    certificate = Certificate(engine="openvino", compute="bf16", tolerance=0.5, min_top1_agreement=0.75, entries=[])
     golden = np.eye(8, dtype=np.float32)
 
-    entry = certificate.check(golden + 0.25, golden, provider="CPUExecutionProvider", batch=3)
-    assert (entry.provider, entry.batch, entry.max_abs_diff) == ("CPUExecutionProvider", 3, 0.25)
-    with pytest.raises(ResServeError, match=r"CPUExecutionProvider at batch 3 drifts .* 0\.75 \(allowed 0\.5\)"):
-        certificate.check(golden + 0.75, golden, provider="CPUExecutionProvider", batch=3)
+    entry = certificate.check(golden + 0.25, golden, batch=3)
+    assert (entry.batch, entry.images, entry.max_abs_diff) == (3, 8, 0.25)
+    with pytest.raises(ResServeError, match=r"openvino in bf16 at batch 3 drifts .* 0\.75 \(allowed 0\.5\)"):
+        certificate.check(golden + 0.75, golden, batch=3)
     turned = golden * 0.6 + np.roll(golden, 1, axis=1) * 0.7 * np.arange(8)[:, None].clip(0, 3) / 3
     turned[:5] = golden[:5]
     with pytest.raises(ResServeError, match=r"62\.5% of the top answers agree \(required 75\.0%\)"):
-        certificate.model_copy(update={"tolerance": 10}).check(turned, golden, provider="x", batch=1)
+        certificate.model_copy(update={"tolerance": 10}).check(turned, golden, batch=1)

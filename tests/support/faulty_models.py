@@ -7,7 +7,8 @@ import onnx
 import onnxruntime as ort
 from onnx import parser
 
-from resserve.manifest import Certificate, CertificateEntry, InputSpec, Manifest, sha256_file, write_manifest
+from resserve.certificate import Certificate, CertificateEntry
+from resserve.manifest import FileRecord, InputSpec, Manifest, write_manifest
 from tests.support.service_process import png
 
 SIDE = 8
@@ -101,7 +102,7 @@ def write_version(repository: Path, kind: str) -> None:
     images = np.random.default_rng(0).integers(0, 250, (8, SIDE, SIDE, 3), dtype=np.uint8)
     session = ort.InferenceSession(version / "model.onnx", providers=["CPUExecutionProvider"])
     np.savez_compressed(version / "golden.npz", images=images, logits=session.run(None, {"images": images})[0])
-    entry = CertificateEntry(provider="CPUExecutionProvider", batch=8, max_abs_diff=0, top1_agreement=1)
+    entry = CertificateEntry(batch=8, images=8, max_abs_diff=0, top1_agreement=1)
     manifest = Manifest(
         name=kind,
         version=1,
@@ -111,9 +112,11 @@ def write_version(repository: Path, kind: str) -> None:
         multiply_adds=1,
         input=InputSpec(height=SIDE, width=SIDE, resize=SIDE, mean=(0, 0, 0), std=(1, 1, 1)),
         labels=["up", "down"],
-        files={name: sha256_file(version / name) for name in ("model.onnx", "golden.npz")},
+        files={name: FileRecord.of(version / name) for name in ("model.onnx", "golden.npz")},
         tools={"onnx": onnx.__version__},
         created="2026-01-01T00:00:00+00:00",
-        certificate=Certificate(images=8, tolerance=1e-3, min_top1_agreement=1, entries=[entry]),
+        certificates=[
+            Certificate(engine="onnxruntime-cpu", compute="fp32", tolerance=1e-3, min_top1_agreement=1, entries=[entry])
+        ],
     )
     write_manifest(version, manifest)

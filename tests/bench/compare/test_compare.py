@@ -22,7 +22,8 @@ from bench.limits.__main__ import ROWS, table
 from bench.limits.experiments import Bench, endurance, request_cost
 from bench.load.images import photo_jpegs
 from resserve.errors import ResServeError
-from resserve.manifest import GOLDEN, read_manifest, write_manifest
+from resserve.files import GOLDEN
+from resserve.manifest import read_manifest, write_manifest
 
 CHROMIUM = shutil.which("chromium")
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from resserve.manifest import GOLDEN, Manifest, read_manifest, sha256_file, write_manifest
+from resserve.files import GOLDEN, sha256_file
+from resserve.manifest import FileRecord, Manifest, read_manifest, write_manifest
 from resserve.v1 import classifier_pb2 as pb
 from tests.support.service_process import Golden, Server, code_of, refuse
 
@@ -56,7 +57,7 @@ def drift(version: Path, by: float) -> None:
         images, logits = golden["images"], golden["logits"]
     np.savez_compressed(version / GOLDEN, images=images, logits=logits + np.float32(by))
     manifest = read_manifest(version)
-    files = {**manifest.files, GOLDEN: sha256_file(version / GOLDEN)}
+    files = {**manifest.files, GOLDEN: FileRecord.of(version / GOLDEN)}
     write_manifest(version, Manifest(**{**manifest.model_dump(), "files": files}))
 
 
