@@ -252,3 +252,27 @@ def test_a_network_that_answers_everything_alike_is_refused(checkpoint: Path, sc
         export_checkpoint(tmp_path / "collapsed.pt", name="digits", repository=tmp_path / "weights", golden=scans)
 
     assert not (tmp_path / "weights").exists()
+
+
+def test_a_background_for_transparent_pictures(checkpoint: Path, tmp_path: Path) -> None:
+    """--background is in the input spec and behind the golden images; without it alpha is dropped."""
+    (tmp_path / "scans").mkdir()
+    for number in range(800, 816):
+        scan = digit(number).convert("RGBA")
+        scan.putalpha(scan.getchannel("R").point(lambda value: 255 if value > 99 else 0))
+        scan.save(tmp_path / "scans" / f"{number}.png")
+    options = ["--name", "blue", "--repository", tmp_path / "weights", "--golden", tmp_path / "scans", "--background"]
+
+    dropped = export_checkpoint(checkpoint, name="dropped", repository=tmp_path / "weights", golden=tmp_path / "scans")
+    subprocess.run([RESSERVE, "export", checkpoint, *options, "#0000fe"], check=True)
+
+    blue = tmp_path / "weights" / "blue" / "1"
+    assert read_manifest(dropped).input.background is None
+    assert read_manifest(blue).input.background == (0, 0, 254)
+    plain, laid = (np.load(version / "golden.npz")["images"] for version in (dropped, blue))
+    see_through = (plain <= 99).all(axis=-1)
+    assert see_through.any()
+    assert (laid[see_through] == (0, 0, 254)).all()
+    assert np.array_equal(laid[~see_through], plain[~see_through])
+    refused = subprocess.run([RESSERVE, "export", checkpoint, *options, "see-through"], capture_output=True)
+    assert refused.returncode == 2
