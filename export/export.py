@@ -20,6 +20,7 @@ from models import CATALOGUE, Checkpoint, build, count, find, load_checkpoint
 from resserve.errors import ResServeError
 from resserve.files import GOLDEN, MODEL, sha256_file
 from resserve.golden import check_varied
+from resserve.images.pixels import Colour
 from resserve.manifest import FileRecord, InputSpec, Manifest, Provenance
 
 # Metrics are training's, of the float32 network.
@@ -44,7 +45,13 @@ class Source:
 
 
 def export_checkpoint(
-    path: Path, *, name: str, repository: Path, precision: Precision = "fp32", golden: Path | None = None
+    path: Path,
+    *,
+    name: str,
+    repository: Path,
+    precision: Precision = "fp32",
+    golden: Path | None = None,
+    background: Colour | None = None,
 ) -> Path:
     """Export a trained checkpoint.
 
@@ -55,6 +62,7 @@ def export_checkpoint(
         precision: of weights and activations.
         golden: a folder of images to certify with, and to calibrate int8 with, which needs it; None takes the photos
             inside scikit-learn.
+        background: RGB behind transparent pictures, as the service will have it; None drops alpha.
 
     Returns:
         The folder of the new version.
@@ -80,6 +88,7 @@ def export_checkpoint(
         width=checkpoint.input_size,
         resize=checkpoint.resize,
         interpolation=checkpoint.interpolation,
+        background=background,
         mean=checkpoint.mean,
         std=checkpoint.std,
     )

@@ -51,8 +51,8 @@ def from_folder(folder: Path, spec: InputSpec) -> RealImages:
     golden = _spread(paths, GOLDEN)
     others = _spread([path for path in paths if path not in set(golden)], CALIBRATION)
     return RealImages(
-        np.stack([prepare(_read(path), spec) for path in golden]),
-        np.stack([prepare(_read(path), spec) for path in others]),
+        np.stack([prepare(_read(path, spec), spec) for path in golden]),
+        np.stack([prepare(_read(path, spec), spec) for path in others]),
     )
 
 
@@ -81,9 +81,9 @@ def prepare(image: Image.Image, spec: InputSpec) -> Images:
     return np.asarray(CenterCrop((spec.height, spec.width))(resized))
 
 
-def _read(path: Path) -> Image.Image:
+def _read(path: Path, spec: InputSpec) -> Image.Image:
     try:
-        return read(path)[0]
+        return read(path, spec.background)[0]
     except ResServeError as error:
         raise ResServeError(
             f"{str(error).removesuffix('.')} cannot be read; remove it, or name another folder."

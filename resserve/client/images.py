@@ -32,7 +32,10 @@ _PNG_MODES = {"1", "L", "LA", "I;16", "P", "RGB", "RGBA"}
 def is_image(value: object) -> TypeGuard[Image]:
     """Whether this is one image, or meant to be: text, bytes, files, arrays and tensors are sequences, too."""
     types = (str, bytes, bytearray, memoryview, os.PathLike, PillowImage.Image)
-    return isinstance(value, types) or hasattr(value, "read") or hasattr(value, "__array__")
+    if isinstance(value, types) or hasattr(value, "read"):
+        return True
+    # An array of texts or objects, or pandas' column of them, holds several.
+    return hasattr(value, "__array__") and getattr(getattr(value, "dtype", None), "kind", "") not in ("O", "U", "S")
 
 
 def check_several(images: object) -> None:

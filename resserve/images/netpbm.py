@@ -16,6 +16,7 @@ from PIL.PpmImagePlugin import PpmImageFile
 _SPACE = b" \t\n\v\f\r"
 _COMMENT = re.compile(rb"#[^\r\n]*")
 _MAX_HEADER = 1024  # bytes, comments included
+_MAX_DIGITS = 10  # of a side, as Pillow has it
 
 
 def is_ppm(data: bytes) -> bool:
@@ -26,7 +27,7 @@ def is_ppm(data: bytes) -> bool:
 def size(data: bytes) -> tuple[int, int]:
     """Width and height in pixels."""
     numbers = _COMMENT.sub(b" ", data[2:_MAX_HEADER]).split(maxsplit=2)
-    if len(numbers) < 2:
+    if len(numbers) < 2 or max(map(len, numbers[:2])) > _MAX_DIGITS:
         raise ValueError("no width and height")
     return int(numbers[0]), int(numbers[1])
 

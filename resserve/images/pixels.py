@@ -57,40 +57,47 @@ def load(data: bytes, header: Header, max_pixels: int = MAX_PIXELS) -> Picture:
         Exception: of whatever kind the decoder raises; `as_image_error` turns it into an ImageError.
     """
     if header.format == "JPEG":
-        return _load_jpeg(data)
+        return _load_jpeg(data, max_pixels)
     image = FORMATS[header.format].open(io.BytesIO(data))
-    if image.width * image.height > max_pixels:
-        # A GIF's frame may be larger than its screen.
-        raise TooLargeError(f"The image has {image.width} x {image.height} pixels; only {max_pixels:,} are accepted.")
+    _check_pixels(image.width, image.height, max_pixels)  # a GIF's frame may be larger than its screen
     if isinstance(image, PpmImageFile):
         return Picture(netpbm.load(image, data))
     image.load()
     return Picture(_upright(image, image))
 
 
-def _load_jpeg(data: bytes) -> Picture:
-    pixels, mended = _decode_strictly(data, "RGB"), False
+def _check_pixels(width: int, height: int, most: int) -> None:
+    if width * height > most:
+        raise TooLargeError(f"The image has {width} x {height} pixels; only {most:,} are accepted.")
+
+
+def _load_jpeg(data: bytes, max_pixels: int) -> Picture:
+    pixels, mended = _decode_strictly(data, "RGB", max_pixels), False
     if pixels is None and jpeg.lacks_only_its_end(data):
         whole = data + jpeg.END
-        pixels = _decode_strictly(whole, "RGB")
-        mended = pixels is not None or _decode_strictly(whole, "CMYK") is not None
+        pixels = _decode_strictly(whole, "RGB", max_pixels)
+        mended = pixels is not None or _decode_strictly(whole, "CMYK", max_pixels) is not None
         data = whole if mended else data
     if pixels is not None and not jpeg.may_be_turned(data):
         return Picture(pixels, mended)
     image = JpegImagePlugin.JpegImageFile(io.BytesIO(data))
     if pixels is not None:
         return Picture(_upright(Image.fromarray(pixels), image), mended)
+    _check_pixels(image.width, image.height, max_pixels)
     image.load()
     return Picture(_upright(image, image), mended)
 
 
-def _decode_strictly(data: bytes, colours: Literal["RGB", "CMYK"]) -> NDArray[np.uint8] | None:
+def _decode_strictly(data: bytes, colours: Literal["RGB", "CMYK"], max_pixels: int) -> NDArray[np.uint8] | None:
     """Decode without Pillow's copies; None where libjpeg warns, and for pictures of other colours."""
     try:
-        *_, colorspace, _ = simplejpeg.decode_jpeg_header(data)
+        height, width, colorspace, _ = simplejpeg.decode_jpeg_header(data)
+        _check_pixels(width, height, max_pixels)
         if (colorspace in ("CMYK", "YCCK")) != (colours == "CMYK"):
             return None
         pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, colours)
+    except TooLargeError:  # libjpeg reads another header than the check did
+        raise
     except ValueError:
         return None
     return pixels

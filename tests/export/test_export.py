@@ -15,11 +15,12 @@ from torch import Tensor, nn
 
 from export.certify import INT8_TOLERANCE
 from export.export import Source, export_checkpoint, export_source, export_untrained
-from export.golden import RealImages
+from export.golden import RealImages, from_folder
 from export.graph import write_graph
 from export.replay import BATCHES, open_session, replay, run
 from models import CATALOGUE, load_checkpoint, save_checkpoint
 from resserve.certificate import REFERENCE_ENGINE, Certificate
+from resserve.cli import main
 from resserve.errors import ResServeError
 from resserve.files import sha256_file
 from resserve.manifest import InputSpec, read_manifest
@@ -252,3 +253,35 @@ def test_a_network_that_answers_everything_alike_is_refused(checkpoint: Path, sc
         export_checkpoint(tmp_path / "collapsed.pt", name="digits", repository=tmp_path / "weights", golden=scans)
 
     assert not (tmp_path / "weights").exists()
+
+
+def test_a_background_for_transparent_pictures(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """--background is in the input spec and behind the golden images; without it alpha is dropped."""
+    (tmp_path / "scans").mkdir()
+    for number in range(800, 816):
+        scan = digit(number).convert("RGBA")
+        scan.putalpha(scan.getchannel("R").point(lambda value: 255 if value > 99 else 0))
+        scan.save(tmp_path / "scans" / f"{number}.png")
+    arguments = ["export", checkpoint, "--name", "blue", "--repository", tmp_path / "weights"]
+    arguments += ["--golden", tmp_path / "scans", "--background"]
+
+    def export(colour: str) -> int | str | None:
+        monkeypatch.setattr("sys.argv", ["resserve", *map(str, arguments), colour])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return ended.value.code
+
+    assert export("#0000fe") == 0
+    assert export("see-through") == 2
+
+    blue = tmp_path / "weights" / "blue" / "1"
+    spec = read_manifest(blue).input
+    assert spec.background == (0, 0, 254)
+    laid = np.load(blue / "golden.npz")["images"]
+    plain = from_folder(tmp_path / "scans", spec.model_copy(update={"background": None})).golden
+    see_through = (plain <= 99).all(axis=-1)
+    assert see_through.any()
+    assert (laid[see_through] == (0, 0, 254)).all()
+    assert np.array_equal(laid[~see_through], plain[~see_through])

@@ -14,7 +14,7 @@ from PIL import Image
 
 from resserve.client.images import encode
 from resserve.errors import InvalidInputError
-from tests.support.colour_service import RED, ColourService, names
+from tests.support.colour_service import BLUE, RED, ColourService, names
 
 SHAPES = st.tuples(st.integers(1, 20), st.integers(1, 20), st.just(3))
 
@@ -119,6 +119,16 @@ def test_every_form_of_an_image_is_one_image(client: Any, tmp_path: Path) -> Non
 
     assert {answer.labels[0].name for answer in alone.values()} == {"blue"}
     assert names(several) == names(streamed) == ["blue"] * len(images)
+
+
+def test_an_array_of_paths_is_several_images(client: Any, tmp_path: Path) -> None:
+    """What holds paths instead of pixels, as a column of a table does, is gone through."""
+    paths = [tmp_path / "a.png", tmp_path / "b.png"]
+    for path, pixels in zip(paths, (RED, BLUE), strict=True):
+        Image.fromarray(pixels).save(path)
+
+    assert names(client.classify(np.array([str(path) for path in paths]))) == ["red", "blue"]
+    assert names(client.classify(np.array(paths, object))) == ["red", "blue"]
 
 
 @pytest.mark.parametrize(

@@ -187,6 +187,8 @@ def _bombs() -> dict[str, bytes]:
         "jpeg scans": many_scans(2000, 2000, 300),
         "jpeg segments": jpeg[:2] + b"\xff\xfe\0\2" * 4_000_000 + jpeg[2:],
         "jpeg gap": jpeg[:2] + b"\xff\xfe\0\2" + bytes(19_000_000) + jpeg[2:],
+        "ppm digits": b"P6 36 " + b"10" * 400 + b" 255\n",
+        "ppm decimals": b"P2 4000 4000 255\n" + b"255 " * 4_900_000,
         "bmp runs": _VALID["bmp"][:30] + b"\1" + _VALID["bmp"][31:],
     }
 
