@@ -139,5 +139,6 @@ def _collate(items: list[tuple[Tensor, int] | ResServeError]) -> Batch | ResServ
 
 
 def _ignore_interrupts(_: int) -> None:
-    # Ctrl-C reaches the whole process group; the run itself ends its workers.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Ctrl-C and a closed terminal reach the whole process group; the run itself ends its workers.
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)

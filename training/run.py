@@ -59,7 +59,7 @@ def train(
 
     Raises:
         ResServeError: with a sentence for whoever started the run.
-        KeyboardInterrupt: Ctrl-C; what was saved stays.
+        KeyboardInterrupt: Ctrl-C or, as StoppedError, another signal; what was saved stays.
     """
     console = console or Console(stderr=True)
     plan = make_plan(config)

@@ -50,19 +50,22 @@ def command(
 ) -> None:
     """Parse, train, and say where the checkpoint is."""
     options = {name: value for name, value in locals().items() if name != "json_"}
-    try:
-        from training.config import TrainConfig
-        from training.run import train
+    from training.stop import stop_on_signals
 
-        outcome = train(TrainConfig(**options))
-    except KeyboardInterrupt:
+    try:
+        with stop_on_signals():
+            from training.config import TrainConfig
+            from training.run import train
+
+            outcome = train(TrainConfig(**options))
+    except KeyboardInterrupt as stopped:
         kept = (
             "the last whole epoch is saved: go on with --resume"
             if (out / "checkpoint.pt").exists()
             else "no epoch was whole"
         )
         typer.echo(f"resserve: Stopped; {kept}.", err=True)
-        raise typer.Exit(130) from None
+        raise typer.Exit(getattr(stopped, "exit_code", 130)) from None
     if json_:
         typer.echo(json.dumps(asdict(outcome), default=str))
     else:

@@ -131,7 +131,8 @@ def _stop_signal() -> asyncio.Event:
 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        loop.add_signal_handler(number, handle)
+        if signal.getsignal(number) is not signal.SIG_IGN:  # under nohup(1) a closed terminal ends nothing
+            loop.add_signal_handler(number, handle)
     return stop
 
 

@@ -87,6 +87,60 @@ def test_ctrl_c(arguments: list[str], tmp_path: Path) -> None:
     assert psutil.wait_procs(workers, timeout=30)[1] == []
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+def test_signals_of_containers_and_terminals(arguments: list[str], tmp_path: Path, number: signal.Signals) -> None:
+    """SIGTERM, as a container gets it, and SIGHUP, which reaches workers too, end a run as Ctrl-C does."""
+    with started(arguments, tmp_path / "out", "--workers", "2") as process:
+        workers = psutil.Process(process.pid).children(recursive=True)
+        if number == signal.SIGHUP:
+            os.killpg(process.pid, number)
+        else:
+            process.send_signal(number)
+        _, told = process.communicate(timeout=60)
+
+    assert process.returncode == 128 + number and "Traceback" not in told
+    assert told.splitlines()[-1] == "resserve: Stopped; the last whole epoch is saved: go on with --resume."
+    assert (tmp_path / "out/curves.png").exists()
+    assert psutil.wait_procs(workers, timeout=30)[1] == []
+
+
+FIRST = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child=SIGKILL")
+
+
+def test_first_process_of_a_container_ends_on_sigterm(arguments: list[str], tmp_path: Path) -> None:
+    """PID 1 has no default action for signals, and ends all the same."""
+    if subprocess.run([*FIRST, "true"], capture_output=True).returncode:
+        pytest.skip("this machine does not allow a PID namespace of one's own")
+    out = tmp_path / "out"
+    with subprocess.Popen(
+        [*FIRST, *command(arguments, out)], stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as outer:
+        while not (out / "checkpoint.pt").exists():
+            assert outer.poll() is None
+            time.sleep(0.005)
+        (run,) = psutil.Process(outer.pid).children()
+        run.send_signal(signal.SIGTERM)
+        _, told = outer.communicate(timeout=60)
+
+    assert "resserve: Stopped; the last whole epoch is saved" in told
+
+
+def test_ignored_hang_up_stays_ignored(arguments: list[str], tmp_path: Path) -> None:
+    """Under nohup(1) a closed terminal does not end the run."""
+    out = tmp_path / "out"
+    ignoring = "trap '' HUP; exec \"$@\""
+    with subprocess.Popen(
+        ["sh", "-c", ignoring, "sh", *command(arguments, out, "--epochs", "2")], stderr=subprocess.PIPE
+    ) as process:
+        while not (out / "checkpoint.pt").exists():
+            assert process.poll() is None
+            time.sleep(0.005)
+        process.send_signal(signal.SIGHUP)
+        process.communicate(timeout=200)
+
+    assert process.returncode == 0 and load_checkpoint(out / "checkpoint.pt").epoch == 2
+
+
 def test_a_full_disk(arguments: list[str], tmp_path: Path) -> None:
     """When a checkpoint can no longer be written, the last one stays whole, and one sentence says why."""
     out = tmp_path / "out"

@@ -329,6 +329,14 @@ def test_sighup_drains(serve: Callable[..., Server], repository: Path) -> None:
     assert server.stop(signal.SIGHUP) == 0 and server.events("stopped")
 
 
+def test_ignored_hang_up_stays_ignored(serve: Callable[..., Server], repository: Path, alpha: Golden) -> None:
+    """Under nohup(1) a closed terminal ends nothing."""
+    server = serve(repository, "--model", "alpha", under=("sh", "-c", "trap '' HUP; exec \"$@\"", "sh"))
+    server.process.send_signal(signal.SIGHUP)
+
+    assert server.classify(alpha.pngs[0]).results and server.stop() == 0
+
+
 def test_ready_file_that_cannot_be_written_is_named(repository: Path, tmp_path: Path) -> None:
     """In one sentence, and the service ends."""
     code, said = refuse(repository, tmp_path, "--model", "alpha", "--ready-file", str(tmp_path / "no" / "ready.json"))
