@@ -6,10 +6,10 @@ import os
 from setproctitle import setproctitle
 
 from resserve.runtime import check_onnxruntime
-from service.environment import injected
 from service.ipc import connection
 from service.ipc.messages import Load
 from service.supervisor.launch import Launched, launch_worker
+from service.system.environment import injected
 from service.system.memory import keep_heap
 from service.system.sockets import raise_descriptor_limit
 

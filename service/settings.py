@@ -23,7 +23,7 @@ from resserve.addresses import listening_host
 from resserve.cores import usable_cores
 from resserve.errors import ResServeError
 from resserve.runtime import check_onnxruntime
-from service.environment import PREFIX, own
+from service.system.environment import PREFIX, own
 
 _FILE = "resserve.toml"
 # gRPC counts in milliseconds, in 32 bits.

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from resserve.errors import ResServeError
-from service.environment import injected
 from service.settings import Settings, load_settings
+from service.system.environment import injected
 from tests.support.service_process import RESSERVE, environment
 
 # As Kubernetes 1.34 sets them for the Services resserve (two named ports), resserve-http and resserve-grpc (IPv6).
