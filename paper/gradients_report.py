@@ -1,0 +1,240 @@
+"""Pictures and page of the gradients experiment."""
+
+from collections.abc import Callable
+from pathlib import Path
+from statistics import mean
+
+from matplotlib.axes import Axes
+
+from paper import study
+from paper.drawing import INK, SHADES, new_figure, save, style
+from paper.names import depth, sort_key, title
+from paper.results import Results, Row
+from paper.tables import markdown
+
+HEALTHY = 100  # a gradient that changes by less from the last block to the first counts as healthy here
+FAMILIES = {"plain": "plain", "resnet": "residual"}
+BN, HE, GLOROT, LARGE = ("bn", 2), ("none", 2), ("none", 1), ("none", 4)
+KIND_TITLES = {
+    BN: "with batch norm",
+    HE: "without batch norm, He's initialisation",
+    GLOROT: "half of He's variance (Glorot)",
+    LARGE: "twice He's variance",
+}
+
+
+def draw(results: Results, folder: Path) -> None:
+    """Write the five pictures."""
+    layers, steps = results.tables["layers"], results.facts["steps"]
+    start = [row for row in layers if row["step"] == 0]
+    during = [row for row in layers if row["step"] == steps]
+    _by_depth(start, "gradient", "norm of the weights' gradient", folder / "gradients-start.png")
+    _by_depth(during, "gradient", "norm of the weights' gradient", folder / "gradients-training.png")
+    _by_depth(start, "spread", "standard deviation of the input", folder / "gradients-activations.png")
+    _by_gain(start, folder / "gradients-initialisation.png")
+    _jacobians(results, folder / "gradients-jacobians.png")
+
+
+def _by_depth(rows: list[Row], quantity: str, label: str, path: Path) -> None:
+    """A line for each depth over the layers; plain left, residual right; with batch norm above, without below."""
+    figure = new_figure(9, 6)
+    panels = figure.subplots(2, 2, sharey="row")
+    networks = sorted({row["network"] for row in rows}, key=sort_key)
+    for line, kind in zip(panels, (BN, HE), strict=True):
+        for axes, family in zip(line, FAMILIES, strict=True):
+            mine = [network for network in networks if network.startswith(family)]
+            for shade, network in zip(SHADES, mine, strict=False):
+                _line(axes, _of(rows, network, kind), quantity, shade, str(depth(network)))
+            axes.set_yscale("log")
+            axes.set_xlabel("layer, from the image (0) to the classes (1)")
+            style(axes, title=f"{FAMILIES[family]}, {KIND_TITLES[kind]}")
+        line[0].set_ylabel(label)
+    save(figure, path)
+
+
+def _by_gain(rows: list[Row], path: Path) -> None:
+    """One depth without batch norm, with three variances of the initialisation."""
+    deepest = _deep(rows)
+    figure = new_figure(9, 3.4)
+    for axes, family in zip(figure.subplots(1, 2, sharey=True), FAMILIES, strict=True):
+        for shade, kind in zip(SHADES, (HE, GLOROT, LARGE), strict=False):
+            label = "He's variance" if kind == HE else KIND_TITLES[kind]
+            _line(axes, _of(rows, f"{family}{deepest}", kind), "signal", shade, label)
+        axes.set_yscale("log")
+        axes.set_xlabel("layer, from the image (0) to the classes (1)")
+        axes.set_ylabel("gradient at the layer's output" if family == "plain" else "")
+        style(axes, title=f"{title(family + str(deepest))} without batch norm")
+    save(figure, path)
+
+
+def _jacobians(results: Results, path: Path) -> None:
+    """Gain of the branch F, gain of the whole block and mean diagonal, block by block."""
+    rows = [row for row in results.tables["blocks"] if (row["norm"], row["gain"]) == BN]
+    deepest, steps = _deep(rows), results.facts["steps"]
+    figure = new_figure(9, 3.6)
+    names = {"branch": "gain of dF/dx", "whole": "gain of the block", "diagonal": "mean diagonal of the block"}
+    for axes, family in zip(figure.subplots(1, 2, sharey=True), FAMILIES, strict=True):
+        mine = [row for row in rows if row["network"] == f"{family}{deepest}"]
+        for step, line in ((0, "-"), (steps, "--")):
+            here = [row for row in mine if row["step"] == step]
+            for shade, (quantity, name) in zip(SHADES, names.items(), strict=False):
+                _line(axes, here, quantity, shade, name if step == 0 else None, line)
+        axes.axhline(1, color=INK, linewidth=0.8, linestyle=":")
+        axes.set_xlabel("block, from the image (0) to the classes (1)")
+        axes.set_ylabel(f"solid: start, dashed: after {steps} iterations" if family == "plain" else "")
+        style(axes, title=f"{title(family + str(deepest))}, with batch norm")
+    save(figure, path)
+
+
+def _deep(rows: list[Row]) -> int:
+    """56 layers, the depth of the paper's Figure 1, or the deepest there is."""
+    depths = {depth(row["network"]) for row in rows}
+    return 56 if 56 in depths else max(depths)
+
+
+def _of(rows: list[Row], network: str, kind: tuple[str, int]) -> list[Row]:
+    return [row for row in rows if row["network"] == network and (row["norm"], row["gain"]) == kind]
+
+
+def _line(axes: Axes, rows: list[Row], quantity: str, shade: str, label: str | None, line: str = "-") -> None:
+    """The mean over the seeds, and their range; a value of zero has no logarithm and is left out."""
+    if not rows:
+        return
+    by_index: dict[int, list[float]] = {}
+    for row in rows:
+        by_index.setdefault(row["index"], []).append(row[quantity])
+    last = max(by_index)
+    places = [(index - 1) / max(1, last - 1) for index in by_index]
+    axes.plot(places, [mean(each) for each in by_index.values()], line, color=shade, linewidth=1.4, label=label)
+    low, high = (list(map(pick, by_index.values())) for pick in (min, max))
+    axes.fill_between(places, low, high, color=shade, alpha=0.2, linewidth=0)
+
+
+def page(results: Results) -> str:
+    """The page's body."""
+    steps = results.facts["steps"]
+    return "\n\n".join(
+        [
+            study.data_note(results),
+            finding(results),
+            "## Gradients at the start",
+            "Each line is one network, probed in float32 on one batch of 128 images. Without batch norm the scale of "
+            "the signals follows the initialisation alone.",
+            "![Norm of each layer's gradient at the start](images/gradients-start.png)",
+            "![Vanishing and exploding gradients](images/gradients-initialisation.png)",
+            "He's initialisation (2015) keeps the variance through plain layers. Half of it, which was usual before, "
+            "halves the variance with every layer: gradients vanish. Twice of it doubles the variance: they explode. A "
+            "residual block without batch norm adds its branch's variance to its input's, so signals grow with every "
+            "block whatever the initialisation: shortcuts alone do not keep gradients healthy.",
+            "![Spread of the activations at the start](images/gradients-activations.png)",
+            f"## Gradients after {steps} iterations",
+            "![Norm of each layer's gradient during training](images/gradients-training.png)",
+            "Learning rate 0.1, batch 128, the same for all. A network that is missing here has diverged: its loss was "
+            "no longer a number.",
+            "## From the last block to the first",
+            "How many times larger the gradient is at the output of the first block's first convolution than at the "
+            "last convolution's: far above 1 it explodes on its way back, far below it vanishes. Between "
+            f"1/{HEALTHY} and {HEALTHY} it is called healthy here. Of several seeds: mean, and range in brackets.",
+            _ratio_table(results),
+            "## The 1 in d(F(x) + x)/dx",
+            "![Gains and diagonal of the blocks' Jacobians](images/gradients-jacobians.png)",
+            "The Jacobian of a residual block is that of its branch F plus the identity. We measure it before the last "
+            "ReLU, with random vectors, in every block that keeps its dimensions. The gain is the root mean square by "
+            "which a gradient's length changes; the mean diagonal is the share of a gradient that passes straight "
+            "through.",
+            _jacobian_table(results),
+        ]
+    )
+
+
+def _ratios(results: Results, network: str, kind: tuple[str, int], step: int) -> list[float]:
+    """The gradient at the first block over that at the last convolution, for each seed."""
+    ratios = []
+    rows = [row for row in _of(results.tables["layers"], network, kind) if row["step"] == step]
+    for seed in sorted({row["seed"] for row in rows}):
+        mine = sorted((row for row in rows if row["seed"] == seed), key=lambda row: row["index"])
+        last = mine[-2]["signal"]  # the very last layer is the classifier
+        ratios.append(mine[1]["signal"] / last if last else float("nan"))
+    return ratios
+
+
+def _range(values: list[float]) -> str:
+    if not values:
+        return "-"
+    shown = f"{mean(values):.2g}"
+    return shown if len(values) == 1 else f"{shown} ({min(values):.2g} to {max(values):.2g})"
+
+
+def _ratio_table(results: Results) -> str:
+    steps = results.facts["steps"]
+    columns: list[tuple[str, Callable[[str], str]]] = []
+    for kind, step in ((BN, 0), (BN, steps), (HE, 0), (HE, steps), (GLOROT, 0), (LARGE, 0)):
+        name = {BN: "BN", HE: "no BN, He", GLOROT: "no BN, Glorot", LARGE: "no BN, twice He"}[kind]
+        when = "start" if step == 0 else f"after {steps}"
+        columns.append((f"{name}, {when}", lambda network, kind=kind, step=step: _cell(results, network, kind, step)))
+    networks = sorted({row["network"] for row in results.tables["networks"]}, key=sort_key)
+    lines = [[title(network), *(cell(network) for _, cell in columns)] for network in networks]
+    return markdown(["network", *(name for name, _ in columns)], lines)
+
+
+def _cell(results: Results, network: str, kind: tuple[str, int], step: int) -> str:
+    outcomes = {row["outcome"] for row in _of(results.tables["networks"], network, kind)}
+    ratios = _ratios(results, network, kind, step)
+    if step and "diverged" in outcomes:
+        return "diverged" if not ratios else f"{_range(ratios)}; some seeds diverged"
+    return _range(ratios)
+
+
+def _jacobian_table(results: Results) -> str:
+    steps = results.facts["steps"]
+    rows = [row for row in results.tables["blocks"] if (row["norm"], row["gain"]) == BN]
+    lines = []
+    for network in sorted({row["network"] for row in rows}, key=sort_key):
+        for step in (0, steps):
+            mine = [row for row in rows if row["network"] == network and row["step"] == step]
+            if mine:
+                when = "start" if step == 0 else f"after {steps}"
+                cells = [_spread([row[quantity] for row in mine]) for quantity in ("branch", "whole", "diagonal")]
+                lines.append([title(network), when, *cells])
+    headings = ["network, with batch norm", "iteration", "gain of dF/dx", "gain of the block", "mean diagonal"]
+    return markdown(headings, lines) + "\n\nMean over blocks and seeds, and the range over both."
+
+
+def _spread(values: list[float]) -> str:
+    return f"{mean(values):.2f} ({min(values):.2f} to {max(values):.2f})"
+
+
+def finding(results: Results) -> str:
+    """The check of section 4.1's remark, in sentences."""
+    steps = results.facts["steps"]
+    networks = {row["network"] for row in results.tables["networks"]}
+    plain = sorted((network for network in networks if network.startswith("plain")), key=depth)
+    residual = sorted((network for network in networks if network.startswith("resnet")), key=depth)
+    parts = [
+        "The paper argues that degradation is not a matter of vanishing gradients, because batch norm keeps the "
+        "gradients of its plain networks healthy (section 4.1)."
+    ]
+    for step, when in ((0, "At the start"), (steps, f"After {steps} iterations")):
+        told = [_told(results, network, step) for network in plain]
+        parts.append(f"{when} the gradient at plain networks' first block is, relative to the last: {'; '.join(told)}.")
+    diagonals = [
+        row["diagonal"]
+        for row in results.tables["blocks"]
+        if row["norm"] == "bn" and row["step"] == 0 and row["network"] in residual
+    ]
+    flat = [row["diagonal"] for row in results.tables["blocks"] if row["norm"] == "bn" and row["network"] in plain]
+    if diagonals and flat:
+        parts.append(
+            f"The Jacobian of a residual block keeps the 1: its mean diagonal is {mean(diagonals):.2f}, a plain "
+            f"block's {mean(flat):.2f}."
+        )
+    return " ".join(parts)
+
+
+def _told(results: Results, network: str, step: int) -> str:
+    ratios = _ratios(results, network, BN, step)
+    if not ratios:
+        return f"{title(network)} not measured"
+    value = mean(ratios)
+    state = "explodes" if value > HEALTHY else "vanishes" if value < 1 / HEALTHY else "healthy"
+    return f"{title(network)} {value:.2g} ({state})"
