@@ -15,7 +15,7 @@ from paper.runs import default_run
 from paper.shortcuts import cost
 from paper.tables import markdown, over_seeds
 
-PAIR = ("resnet34", "resnet50")
+COUNTED = TRAINED = ("resnet34", "resnet50")
 
 
 def measure(options: Options) -> Results:
@@ -27,10 +27,10 @@ def measure(options: Options) -> Results:
     runs = [
         default_run(name, seed=seed, epochs=options.epochs, size=options.size)
         for seed in range(1, options.seeds + 1)
-        for name in PAIR
+        for name in TRAINED
     ]
     results = study.train("bottleneck", options, runs)
-    results.tables["costs"] = [cost(name, "B") for name in PAIR]
+    results.tables["costs"] = [cost(name, "B") for name in COUNTED]
     results.tables["blocks"] = [
         _block("basic, 64 channels", BasicBlock, 64),
         _block("bottleneck, 256", Bottleneck, 256),
@@ -54,7 +54,7 @@ def draw(results: Results, folder: Path) -> None:
         return
     figure = new_figure(5.5 * len(groups), 3.4)
     for axes, (key, rows) in zip(figure.subplots(1, len(groups), squeeze=False)[0], groups.items(), strict=True):
-        for network, shade in zip(PAIR, (OTHER, RESIDUAL), strict=True):
+        for network, shade in zip(TRAINED, (OTHER, RESIDUAL), strict=True):
             mine = [row for row in rows if row["network"] == network]
             for row in mine:
                 history = [epoch for epoch in results.tables["epochs"] if epoch["run"] == row["run"]]
@@ -119,10 +119,11 @@ def finding(results: Results) -> str:
         "multiply-adds of ResNet-34."
     )
     for rows in study.groups(results).values():
-        errors = [list(study.finished(rows, "test_error", network=network).values()) for network in PAIR]
+        errors = [list(study.finished(rows, "test_error", network=network).values()) for network in TRAINED]
         if all(errors):
-            lower = mean(errors[1]) < mean(errors[0])
-            return f"{told} Test errors: ResNet-34 {over_seeds(errors[0])}, ResNet-50 {over_seeds(errors[1])}, " + (
-                "lower, as in the paper." if lower else "not lower, unlike in the paper."
+            each = ", ".join(f"{title(name)} {over_seeds(found)}" for name, found in zip(TRAINED, errors, strict=True))
+            verdict = (
+                "lower, as in the paper" if mean(errors[1]) < mean(errors[0]) else "not lower, unlike in the paper"
             )
+            return f"{told} Test errors: {each}: {verdict}."
     return f"{told} The errors are not measured for both yet."

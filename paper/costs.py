@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from models import find
 from paper.drawing import INK, OTHER, PLAIN, RESIDUAL, new_figure, save, style
@@ -29,22 +30,26 @@ def measure(options: Options) -> Results:
 
 
 def _layers(name: str, **arguments: bool | str) -> list[Layer]:
+    return trace(_built(name, **arguments), find(name).input_size)
+
+
+def _built(name: str, **arguments: bool | str) -> nn.Module:
     entry = find(name)
     with torch.device("meta"):
-        model = entry.build(num_classes=entry.classes, **arguments)
-    return trace(model, entry.input_size)
+        return entry.build(num_classes=entry.classes, **arguments)
 
 
 def _network(name: str) -> Row:
     entry = find(name)
-    layers = _layers(name)
+    model = _built(name)
+    layers = trace(model, entry.input_size)
     published = {figure.quantity: figure.value for figure in reversed(entry.published)}
     as_published, difference = _explained(name, layers)
     return {
         "network": name,
         "layers": sum(layer.has_weights and not layer.is_shortcut for layer in layers),
-        "parameters": entry.counts.parameters,
-        "multiply_adds": entry.counts.multiply_adds,
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "multiply_adds": _work(layers),
         "multiply_adds_as_published": as_published,
         "published_multiply_adds": published.get("multiply_adds", ""),
         "published_parameters": published.get("parameters", ""),

@@ -42,15 +42,22 @@ def draw(results: Results, folder: Path) -> None:
     for key, rows in study.groups(results).items():
         figure = new_figure(9, 4)
         panels = figure.subplots(1, 2, sharey=True)
+        last = max(_iterations(results, row) for row in rows)
         for axes, family in zip(panels, ("plain", "resnet"), strict=True):
             mine = [row for row in rows if row["network"].startswith(family)]
             for shade, network in zip(SHADES, sorted({row["network"] for row in mine}, key=depth), strict=False):
                 _curves(axes, results, [row for row in mine if row["network"] == network], shade)
-            axes.set(xlabel="iterations (10³)", ylim=(0, 0.6), xlim=(0, None))
+            axes.set(xlabel="iterations (10³)", ylim=(0, 0.6), xlim=(0, last / 1000))
             axes.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
             style(axes, title="plain" if family == "plain" else "residual")
         panels[0].set_ylabel("error (solid: test, dashed: training)")
         save(figure, folder / _picture(key))
+
+
+def _iterations(results: Results, row: Row) -> int:
+    """Iterations of a run's whole schedule, however far it has come."""
+    first = next(epoch for epoch in results.tables["epochs"] if epoch["run"] == row["run"])
+    return first["iteration"] * row["epochs"]
 
 
 def _curves(axes, results: Results, rows: list[Row], shade: str) -> None:
@@ -108,7 +115,7 @@ def _finding(results: Results, rows: list[Row]) -> str:
         if len(depths) < 2:
             continue
         sentences.append(_comparison(results, rows, f"{family}{depths[0]}", f"{family}{depths[-1]}"))
-    return " ".join(sentences) or "Not run yet at two depths."
+    return " ".join(sentences) or "Not run yet: two depths of a family are needed for a comparison."
 
 
 def _comparison(results: Results, rows: list[Row], shallow: str, deep: str) -> str:

@@ -18,6 +18,7 @@ from paper import (
 )
 from paper.options import Options
 from paper.results import Results, read, write_whole
+from paper.study import data_note
 
 STORY = Path(__file__).with_name("story.md")
 
@@ -133,36 +134,36 @@ def run(name: str, options: Options) -> Results:
     """
     results = EXPERIMENTS[name].measure(options)
     results.write(options.out / "results")
-    publish(options.out)
+    EXPERIMENTS[name].draw(results, options.out / "images")
+    write_whole(options.out / f"{name}.md", _page(name, results))
+    tell(options.out)
     return results
 
 
-def publish(out: Path) -> None:
-    """Make every page and picture anew from the results in a folder, and README.md, which tells the whole story.
+def tell(out: Path) -> None:
+    """Write README.md, the story, from the results that a folder holds.
 
     Raises:
-        ResServeError: results are damaged, or a file cannot be written.
+        ResServeError: results are damaged, or the file cannot be written.
     """
-    blocks = {}
-    for name, experiment in EXPERIMENTS.items():
-        results = read(out / "results", name)
-        if results is None or not any(results.tables.values()):
-            blocks[name] = f"*Not run yet.* Command: `{command(name)}`"
-            continue
-        experiment.draw(results, out / "images")
-        write_whole(out / f"{name}.md", _page(name, experiment, results))
-        blocks[name] = _block(name, experiment, results, out)
-    story = Template(STORY.read_text(encoding="utf-8")).substitute(blocks)
+    blocks = {name: _block(name, read(out / "results", name), out) for name in EXPERIMENTS}
+    trained = read(out / "results", "degradation")
+    note = data_note(trained) if trained else "The data set is named here once networks have been trained."
+    story = Template(STORY.read_text(encoding="utf-8")).substitute(blocks, data=note)
     write_whole(out / "README.md", story)
 
 
-def _page(name: str, experiment: Experiment, results: Results) -> str:
+def _page(name: str, results: Results) -> str:
+    experiment = EXPERIMENTS[name]
     tables = ", ".join(f"[{table}](results/{name}-{table}.csv)" for table in sorted(results.tables))
     foot = f"Command: `{command(name)}`. Figures: {tables}, [JSON](results/{name}.json). [The whole story](README.md)"
     return f"# {experiment.title}\n\n{experiment.page(results)}\n\n---\n\n{foot}\n"
 
 
-def _block(name: str, experiment: Experiment, results: Results, out: Path) -> str:
+def _block(name: str, results: Results | None, out: Path) -> str:
+    if results is None:
+        return f"*Not run yet.* Command: `{command(name)}`"
+    experiment = EXPERIMENTS[name]
     picture = f"![{experiment.title}](images/{experiment.picture})"
     parts = [
         experiment.finding(results),

@@ -53,7 +53,7 @@ def read(folder: Path, experiment: str) -> Results | None:
         names = facts.pop("tables")
         del facts["experiment"]
         tables = {name: _rows((folder / f"{experiment}-{name}.csv").read_text(encoding="utf-8")) for name in names}
-    except (OSError, ValueError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise ResServeError(f"{path} or a table beside it is damaged ({error}); remove them and run again.") from None
     return Results(experiment=experiment, facts=facts, tables=tables)
 

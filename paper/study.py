@@ -129,7 +129,8 @@ def error_table(rows: list[Row]) -> str:
         mine = [row for row in rows if (row["network"], row["shortcut"]) == (network, shortcut)]
         done = ", ".join(f"{row['epochs_done']}/{row['epochs']}" for row in mine)
         train, test = (list(finished(mine, quantity).values()) for quantity in ("train_error", "test_error"))
-        lines.append([title(network), shortcut or "-", done, over_seeds(train), over_seeds(test)])
+        errors = [over_seeds(train), over_seeds(test)] if train else ["not finished yet"] * 2
+        lines.append([title(network), shortcut or "-", done, *errors])
     return markdown(["network", "shortcut", "epochs, by seed", "training error", "test error"], lines)
 
 
