@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 
 from paper import study
 from paper.drawing import INK, SHADES, new_figure, save, style
-from paper.names import depth, sort_key, title
+from paper.names import depth, family, sort_key, title
 from paper.results import Results, Row
 from paper.tables import markdown
 
@@ -30,7 +30,9 @@ def draw(results: Results, folder: Path) -> None:
     during = [row for row in layers if row["step"] == steps]
     _by_depth(start, "gradient", "norm of the weights' gradient", folder / "gradients-start.png")
     _by_depth(during, "gradient", "norm of the weights' gradient", folder / "gradients-training.png")
-    _by_depth(start, "spread", "standard deviation of the input", folder / "gradients-activations.png")
+    # Between the two layers of a block batch norm has just set the spread; the blocks' inputs show how it grows.
+    inputs = [row for row in start if row["name"].endswith("conv1")]
+    _by_depth(inputs, "spread", "standard deviation of the blocks' inputs", folder / "gradients-activations.png")
     _by_gain(start, folder / "gradients-initialisation.png")
     _jacobians(results, folder / "gradients-jacobians.png")
 
@@ -41,13 +43,13 @@ def _by_depth(rows: list[Row], quantity: str, label: str, path: Path) -> None:
     panels = figure.subplots(2, 2, sharey="row")
     networks = sorted({row["network"] for row in rows}, key=sort_key)
     for line, kind in zip(panels, (BN, HE), strict=True):
-        for axes, family in zip(line, FAMILIES, strict=True):
-            mine = [network for network in networks if network.startswith(family)]
+        for axes, kin in zip(line, FAMILIES, strict=True):
+            mine = [network for network in networks if network.startswith(kin)]
             for shade, network in zip(SHADES, mine, strict=False):
-                _line(axes, _of(rows, network, kind), quantity, shade, str(depth(network)))
+                _line(axes, _of(rows, network, kind), quantity, shade, f"{depth(network)} layers")
             axes.set_yscale("log")
             axes.set_xlabel("layer, from the image (0) to the classes (1)")
-            style(axes, title=f"{FAMILIES[family]}, {KIND_TITLES[kind]}")
+            style(axes, title=f"{FAMILIES[kin]}, {KIND_TITLES[kind]}")
         line[0].set_ylabel(label)
     save(figure, path)
 
@@ -56,14 +58,14 @@ def _by_gain(rows: list[Row], path: Path) -> None:
     """One depth without batch norm, with three variances of the initialisation."""
     deepest = _deep(rows)
     figure = new_figure(9, 3.4)
-    for axes, family in zip(figure.subplots(1, 2, sharey=True), FAMILIES, strict=True):
+    for axes, kin in zip(figure.subplots(1, 2, sharey=True), FAMILIES, strict=True):
         for shade, kind in zip(SHADES, (HE, GLOROT, LARGE), strict=False):
             label = "He's variance" if kind == HE else KIND_TITLES[kind]
-            _line(axes, _of(rows, f"{family}{deepest}", kind), "signal", shade, label)
+            _line(axes, _of(rows, f"{kin}{deepest}", kind), "signal", shade, label)
         axes.set_yscale("log")
         axes.set_xlabel("layer, from the image (0) to the classes (1)")
-        axes.set_ylabel("gradient at the layer's output" if family == "plain" else "")
-        style(axes, title=f"{title(family + str(deepest))} without batch norm")
+        axes.set_ylabel("gradient at the layer's output" if kin == "plain" else "")
+        style(axes, title=f"{title(kin + str(deepest))} without batch norm")
     save(figure, path)
 
 
@@ -72,23 +74,25 @@ def _jacobians(results: Results, path: Path) -> None:
     rows = [row for row in results.tables["blocks"] if (row["norm"], row["gain"]) == BN]
     deepest, steps = _deep(rows), results.facts["steps"]
     figure = new_figure(9, 3.6)
-    names = {"branch": "gain of dF/dx", "whole": "gain of the block", "diagonal": "mean diagonal of the block"}
-    for axes, family in zip(figure.subplots(1, 2, sharey=True), FAMILIES, strict=True):
-        mine = [row for row in rows if row["network"] == f"{family}{deepest}"]
+    names = {"whole": "gain of the block", "branch": "gain of its branch F", "diagonal": "mean diagonal of the block"}
+    for axes, kin in zip(figure.subplots(1, 2, sharey=True), FAMILIES, strict=True):
+        mine = [row for row in rows if row["network"] == f"{kin}{deepest}"]
         for step, line in ((0, "-"), (steps, "--")):
             here = [row for row in mine if row["step"] == step]
             for shade, (quantity, name) in zip(SHADES, names.items(), strict=False):
                 _line(axes, here, quantity, shade, name if step == 0 else None, line)
         axes.axhline(1, color=INK, linewidth=0.8, linestyle=":")
         axes.set_xlabel("block, from the image (0) to the classes (1)")
-        axes.set_ylabel(f"solid: start, dashed: after {steps} iterations" if family == "plain" else "")
-        style(axes, title=f"{title(family + str(deepest))}, with batch norm")
+        axes.set_ylabel(f"solid: start, dashed: after {steps} iterations" if kin == "plain" else "")
+        style(axes, title=f"{title(kin + str(deepest))}, with batch norm")
     save(figure, path)
 
 
 def _deep(rows: list[Row]) -> int:
-    """56 layers, the depth of the paper's Figure 1, or the deepest there is."""
-    depths = {depth(row["network"]) for row in rows}
+    """56 layers, the depth of the paper's Figure 1, or the deepest that both families have."""
+    depths = set.intersection(
+        *({depth(row["network"]) for row in rows if family(row["network"]) == name} for name in FAMILIES)
+    )
     return 56 if 56 in depths else max(depths)
 
 
@@ -125,8 +129,10 @@ def page(results: Results) -> str:
             "He's initialisation (2015) keeps the variance through plain layers. Half of it, which was usual before, "
             "halves the variance with every layer: gradients vanish. Twice of it doubles the variance: they explode. A "
             "residual block without batch norm adds its branch's variance to its input's, so signals grow with every "
-            "block whatever the initialisation: shortcuts alone do not keep gradients healthy.",
+            "block, the faster the larger the initial variance: shortcuts alone do not keep gradients healthy.",
             "![Spread of the activations at the start](images/gradients-activations.png)",
+            "With batch norm the inputs of plain layers keep their spread at any depth, and the stream of a residual "
+            "network grows slowly, as each block adds a branch of unit variance to it.",
             f"## Gradients after {steps} iterations",
             "![Norm of each layer's gradient during training](images/gradients-training.png)",
             "Learning rate 0.1, batch 128, the same for all. A network that is missing here has diverged: its loss was "
