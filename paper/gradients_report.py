@@ -32,7 +32,7 @@ def draw(results: Results, folder: Path) -> None:
     _by_depth(during, "gradient", "norm of the weights' gradient", folder / "gradients-training.png")
     # Between the two layers of a block batch norm has just set the spread; the blocks' inputs show how it grows.
     inputs = [row for row in start if row["name"].endswith("conv1")]
-    _by_depth(inputs, "spread", "standard deviation of the blocks' inputs", folder / "gradients-activations.png")
+    _by_depth(inputs, "spread", "std of the blocks' inputs", folder / "gradients-activations.png")
     _by_gain(start, folder / "gradients-initialisation.png")
     _jacobians(results, folder / "gradients-jacobians.png")
 
@@ -80,6 +80,8 @@ def _jacobians(results: Results, path: Path) -> None:
         for step, line in ((0, "-"), (steps, "--")):
             here = [row for row in mine if row["step"] == step]
             for shade, (quantity, name) in zip(SHADES, names.items(), strict=False):
+                if quantity == "branch" and kin == "plain":
+                    continue  # a plain block is its own branch
                 _line(axes, here, quantity, shade, name if step == 0 else None, line)
         axes.axhline(1, color=INK, linewidth=0.8, linestyle=":")
         axes.set_xlabel("block, from the image (0) to the classes (1)")
@@ -129,7 +131,7 @@ def page(results: Results) -> str:
             "He's initialisation (2015) keeps the variance through plain layers. Half of it, which was usual before, "
             "halves the variance with every layer: gradients vanish. Twice of it doubles the variance: they explode. A "
             "residual block without batch norm adds its branch's variance to its input's, so signals grow with every "
-            "block, the faster the larger the initial variance: shortcuts alone do not keep gradients healthy.",
+            "block, the faster the larger the initial variance. Shortcuts alone prevent vanishing, but not explosion.",
             "![Spread of the activations at the start](images/gradients-activations.png)",
             "With batch norm the inputs of plain layers keep their spread at any depth, and the stream of a residual "
             "network grows slowly, as each block adds a branch of unit variance to it.",
@@ -223,6 +225,8 @@ def finding(results: Results) -> str:
     for step, when in ((0, "At the start"), (steps, f"After {steps} iterations")):
         told = [_told(results, network, step) for network in plain]
         parts.append(f"{when} the gradient at plain networks' first block is, relative to the last: {'; '.join(told)}.")
+    parts += _verdict([_state(results, network, 0) for network in plain], "at the start")
+    parts += _verdict([_state(results, network, steps) for network in plain], f"after {steps} iterations")
     diagonals = [
         row["diagonal"]
         for row in results.tables["blocks"]
@@ -239,8 +243,24 @@ def finding(results: Results) -> str:
 
 def _told(results: Results, network: str, step: int) -> str:
     ratios = _ratios(results, network, BN, step)
+    return f"{title(network)} {mean(ratios):.2g}" if ratios else f"{title(network)} not measured"
+
+
+def _state(results: Results, network: str, step: int) -> str:
+    ratios = _ratios(results, network, BN, step)
     if not ratios:
-        return f"{title(network)} not measured"
+        return "not measured"
     value = mean(ratios)
-    state = "explodes" if value > HEALTHY else "vanishes" if value < 1 / HEALTHY else "healthy"
-    return f"{title(network)} {value:.2g} ({state})"
+    return "explodes" if value > HEALTHY else "vanishes" if value < 1 / HEALTHY else "healthy"
+
+
+def _verdict(states: list[str], when: str) -> list[str]:
+    """The remark of section 4.1 against the measurement, in a sentence."""
+    if set(states) <= {"healthy", "not measured"}:
+        return [f"By this measure (healthy: within {HEALTHY}-fold) the paper's remark holds {when}."]
+    found = [
+        f"at {states.count(state)} of {len(states)} depths the gradient {state}"
+        for state in ("explodes", "vanishes")
+        if state in states
+    ]
+    return [f"By this measure (healthy: within {HEALTHY}-fold) the remark does not hold {when}: {', '.join(found)}."]
