@@ -3,6 +3,7 @@
 from pathlib import Path
 from statistics import mean
 
+from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter
 
 from paper import study
@@ -60,7 +61,7 @@ def _iterations(results: Results, row: Row) -> int:
     return first["iteration"] * row["epochs"]
 
 
-def _curves(axes, results: Results, rows: list[Row], shade: str) -> None:
+def _curves(axes: Axes, results: Results, rows: list[Row], shade: str) -> None:
     """One network: the mean over its seeds, and their range."""
     by_run = {row["run"]: [] for row in rows}
     for epoch in results.tables["epochs"]:
@@ -105,7 +106,7 @@ def page(results: Results) -> str:
 
 def finding(results: Results) -> str:
     """The result of the first group, which is the paper's own on CIFAR-10."""
-    return _finding(results, next(iter(study.groups(results).values())))
+    return _finding(results, next(iter(study.groups(results).values()), []))
 
 
 def _finding(results: Results, rows: list[Row]) -> str:
@@ -130,11 +131,11 @@ def _comparison(results: Results, rows: list[Row], shallow: str, deep: str) -> s
     low, high = ([errors[index][seed] for seed in seeds] for index in (0, 1))
     higher = [b > a for a, b in zip(low, high, strict=True)]
     verdict = "higher" if all(higher) else "higher in some seeds only" if any(higher) else "not higher"
+    told = f"{when}, {title(deep)} has a training error of {over_seeds(high)}, {title(shallow)} of {over_seeds(low)}"
+    if when.startswith("Not"):
+        return f"{told}."  # the paper's claim is about the end of training
     expected = verdict == ("higher" if deep.startswith("plain") else "not higher")
-    return (
-        f"{when}, {title(deep)} has a training error of {over_seeds(high)}, {title(shallow)} of {over_seeds(low)}: "
-        f"the deeper network's is {verdict}, {'as' if expected else 'unlike'} in the paper."
-    )
+    return f"{told}: the deeper network's is {verdict}, {'as' if expected else 'unlike'} in the paper."
 
 
 def _common_epoch(rows: list[Row], *networks: str) -> int:

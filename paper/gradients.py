@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict
+from datetime import date
 from itertools import islice
 
 import torch
@@ -12,6 +13,7 @@ from paper import study
 from paper.options import Options
 from paper.probes import probe_blocks, probe_layers, without_batch_norm
 from paper.results import Results, Row, read
+from paper.runs import machine
 from resserve.errors import ResServeError
 from training.device import autocast, choose_device, choose_precision
 from training.loader import Batch
@@ -35,7 +37,7 @@ def measure(options: Options) -> Results:
     empty = Results(experiment="gradients", tables={"networks": [], "layers": [], "blocks": []})
     results = read(options.out / "results", "gradients") or empty
     results.facts["data"] = study.same_data(results, options)
-    results.facts["steps"] = STEPS
+    results.facts |= {"steps": STEPS, "machine": machine(), "date": date.today().isoformat()}
     done = {row["key"] for row in results.tables["networks"]}
     for key, network, (norm, gain), seed in _wanted(options):
         if key in done or not options.budget.allows():

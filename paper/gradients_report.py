@@ -151,6 +151,7 @@ def page(results: Results) -> str:
             "which a gradient's length changes; the mean diagonal is the share of a gradient that passes straight "
             "through.",
             _jacobian_table(results),
+            f"Measured on {results.facts['machine']}, {results.facts['date']}.",
         ]
     )
 

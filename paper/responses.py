@@ -171,10 +171,12 @@ def finding(results: Results) -> str:
     for network in networks:
         twin = network.replace("plain", "resnet")
         if twin != network and twin in networks:
-            ours, theirs = mean(told[twin][1]), mean(told[network][1])
+            (ours, moved), (theirs, plainly) = (tuple(map(mean, told[name])) for name in (twin, network))
             parts.append(
-                f"A block of {title(twin)} moves its input by {ours:.2f} of the input's length on average, a block of "
-                f"{title(network)} by {theirs:.2f}."
+                f"A block of {title(twin)} moves its input by {moved:.2f} of the input's length on average, a block of "
+                f"{title(network)} by {plainly:.2f}. The mean response of {title(twin)}'s layers is {ours:.2f}, of "
+                f"{title(network)}'s {theirs:.2f}: "
+                + ("smaller, as in the paper." if ours < theirs else "not smaller, unlike in the paper.")
             )
     residual = [network for network in networks if family(network) == "resnet"]
     if len(residual) > 1:
