@@ -5,7 +5,7 @@ from statistics import mean
 
 import torch
 
-from models import count, find
+from models import find
 from paper import study
 from paper.drawing import RESIDUAL, new_figure, save, style
 from paper.names import depth, title
@@ -13,6 +13,7 @@ from paper.options import Options
 from paper.results import Results, Row
 from paper.runs import default_run
 from paper.tables import markdown, over_seeds
+from paper.tracing import trace
 
 OPTIONS = ("A", "B", "C")
 DEPTHS = (20,)
@@ -41,7 +42,6 @@ def cost(name: str, option: str) -> Row:
     entry = find(name)
     with torch.device("meta"):
         model = entry.build(num_classes=entry.classes, shortcut=option)
-    counts = count(model, entry.input_size, entry.input_size)
     published = {
         figure.quantity: figure.value
         for figure in entry.published
@@ -51,8 +51,8 @@ def cost(name: str, option: str) -> Row:
         "network": name,
         "shortcut": option,
         "size": entry.input_size,
-        "parameters": counts.parameters,
-        "multiply_adds": counts.multiply_adds,
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "multiply_adds": sum(layer.multiply_adds for layer in trace(model, entry.input_size)),
         "published_top1_error": published.get("top1_error", ""),
     }
 

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from paper import bottleneck, costs, drawing, gradients
+from paper import bottleneck, costs, drawing, gradients, shortcuts
 from paper.experiments import EXPERIMENTS, run
 from paper.options import Options
 from paper.results import read
@@ -41,6 +41,8 @@ def shallow(small: Options, monkeypatch: pytest.MonkeyPatch) -> Options:
     """Networks of 20 and 32 layers instead of deep ones, and two iterations where a hundred are usual."""
     monkeypatch.setattr(bottleneck, "TRAINED", ("resnet20", "resnet32"))
     monkeypatch.setattr(costs, "CIFAR", ("resnet20",))
+    monkeypatch.setattr(costs, "NETWORKS", ("resnet18", "resnet152", "plain34", "vgg16", "vgg19"))
+    monkeypatch.setattr(shortcuts, "COUNTED", ("resnet34", "resnet152"))
     monkeypatch.setattr(drawing, "DPI", 30)
     monkeypatch.setattr(gradients, "STEPS", 2)
     return replace(small, depths=(20, 32))
