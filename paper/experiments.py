@@ -97,7 +97,7 @@ EXPERIMENTS: Mapping[str, Experiment] = MappingProxyType(
         ),
         "bottleneck": Experiment(
             title="Basic and bottleneck blocks at equal cost",
-            options=TRAINING,
+            options=" --data cifar10 --epochs 10 --seeds 2",
             picture="bottleneck.png",
             measure=bottleneck.measure,
             draw=bottleneck.draw,

@@ -228,7 +228,7 @@ def finding(results: Results) -> str:
     residual = sorted((network for network in networks if network.startswith("resnet")), key=depth)
     parts = [
         "The paper argues that degradation is not a matter of vanishing gradients, because batch norm keeps the "
-        f"gradients of its plain networks healthy (section 4.1). Measured with {seeds} seed{'s' if seeds > 1 else ''}:"
+        f"gradients of its plain networks healthy (section 4.1). Measured with {seeds} seed{'s' if seeds > 1 else ''}."
     ]
     for step, when in ((0, "At the start"), (steps, f"After {steps} iterations")):
         told = ", ".join(_told(results, network, step) for network in plain)
