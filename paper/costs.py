@@ -62,7 +62,7 @@ def _explained(name: str, layers: list[Layer]) -> tuple[int, str]:
     if find(name).has_bottlenecks:
         layers = _layers(name, stride_in_1x1=True)
         cut = "; 3.86 cut to 3.8" if name == "resnet50" else ""
-        return _work(layers), f"the paper's stride is in the first 1x1 convolution, ours in the 3x3{cut}"
+        return _work(layers), f"the published count fits a stride in the first 1x1 convolution; ours is in the 3x3{cut}"
     if name == "vgg16":
         return _work(layers, linear=False), "the convolutions alone; the fully connected layers add 0.12 G"
     if name == "vgg19":

@@ -116,7 +116,10 @@ def _finding(results: Results, rows: list[Row]) -> str:
         if len(depths) < 2:
             continue
         sentences.append(_comparison(results, rows, f"{family}{depths[0]}", f"{family}{depths[-1]}"))
-    return " ".join(sentences) or "Not run yet: two depths of a family are needed for a comparison."
+    if sentences:
+        return " ".join(sentences)
+    so_far = ", ".join(f"{title(row['network'])} has {row['epochs_done']} of {row['epochs']} epochs" for row in rows)
+    return f"Not run yet at two depths{': ' if rows else ''}{so_far}."
 
 
 def _comparison(results: Results, rows: list[Row], shallow: str, deep: str) -> str:
