@@ -49,7 +49,7 @@ def _by_depth(rows: list[Row], quantity: str, label: str, path: Path) -> None:
                 _line(axes, _of(rows, network, kind), quantity, shade, f"{depth(network)} layers")
             axes.set_yscale("log")
             axes.set_xlabel("layer, from the image (0) to the classes (1)")
-            style(axes, title=f"{FAMILIES[kin]}, {KIND_TITLES[kind]}")
+            style(axes, title=f"{FAMILIES[kin]}, {KIND_TITLES[kind]}", legend=axes is panels[0][0])
         line[0].set_ylabel(label)
     save(figure, path)
 
@@ -129,7 +129,7 @@ def page(results: Results) -> str:
             "![Norm of each layer's gradient at the start](images/gradients-start.png)",
             "![Vanishing and exploding gradients](images/gradients-initialisation.png)",
             "He's initialisation (2015) keeps the variance through plain layers. Half of it, which was usual before, "
-            "halves the variance with every layer: gradients vanish. Twice of it doubles the variance: they explode. A "
+            "halves the variance with every layer: gradients vanish. Twice as much doubles the variance: they explode. A "
             "residual block without batch norm adds its branch's variance to its input's, so signals grow with every "
             "block, the faster the larger the initial variance. Shortcuts alone prevent vanishing, but not explosion.",
             "![Spread of the activations at the start](images/gradients-activations.png)",
@@ -216,7 +216,8 @@ def _jacobian_table(results: Results) -> str:
 
 
 def _spread(values: list[float]) -> str:
-    return f"{mean(values):.2f} ({min(values):.2f} to {max(values):.2f})"
+    shown = [f"{round(value, 2) + 0.0:.2f}" for value in (mean(values), min(values), max(values))]  # no minus zero
+    return f"{shown[0]} ({shown[1]} to {shown[2]})"
 
 
 def finding(results: Results) -> str:
