@@ -129,9 +129,9 @@ def page(results: Results) -> str:
             "![Norm of each layer's gradient at the start](images/gradients-start.png)",
             "![Vanishing and exploding gradients](images/gradients-initialisation.png)",
             "He's initialisation (2015) keeps the variance through plain layers. Half of it, which was usual before, "
-            "halves the variance with every layer: gradients vanish. Twice as much doubles it: they explode. A residual "
-            "block without batch norm adds its branch's variance to its input's, so signals grow with every block, the "
-            "faster the larger the initial variance. Shortcuts alone prevent vanishing, but not explosion.",
+            "halves the variance with every layer: gradients vanish. Twice as much doubles it: they explode. A "
+            "residual block without batch norm adds its branch's variance to its input's, so signals grow with every "
+            "block, the faster the larger the initial variance. Shortcuts alone prevent vanishing, but not explosion.",
             "![Spread of the activations at the start](images/gradients-activations.png)",
             "With batch norm the inputs of plain layers keep their spread at any depth, and the stream of a residual "
             "network grows slowly, as each block adds a branch of unit variance to it.",
