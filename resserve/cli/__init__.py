@@ -21,6 +21,7 @@ VERBS = {
     "models": "List what a running service or a repository holds.",
     "bench": "Load a running service and measure it.",
     "compare": "Compare architectures under the same load.",
+    "paper": "Rerun an experiment of He et al. 2015.",
     "doctor": "Say what this machine can train, export and serve.",
 }
 
