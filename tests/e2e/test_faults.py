@@ -15,21 +15,10 @@ import psutil
 import pytest
 
 from tests.support.callers import Callers
-from tests.support.service_process import Server, wait_until
+from tests.support.service_process import Server, restored, wait_until
 
 Serve = Callable[..., Server]
 Load = Callable[..., Callers]
-
-
-def ended(server: Server, count: int) -> Callable[[], bool]:
-    """Whether that many workers have ended."""
-    return lambda: len(server.events("worker ended")) >= count
-
-
-def restored(server: Server, count: int) -> None:
-    """Wait until that many workers have ended, and the last was replaced."""
-    wait_until(ended(server, count), "the worker's end is noticed")
-    wait_until(lambda: server.get("/readyz")[0] == 200, "a new worker is ready")
 
 
 def test_a_killed_worker_loses_no_answer(serve: Serve, load: Load, repository: Path) -> None:

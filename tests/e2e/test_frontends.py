@@ -14,12 +14,10 @@ import pytest
 
 from resserve.v1 import classifier_pb2 as pb
 from resserve.v1 import classifier_pb2_grpc as pb_grpc
-from tests.e2e.test_callers import hold
-from tests.e2e.test_faults import restored
-from tests.e2e.test_poison import x86
+from tests.support.bad_callers import hold
 from tests.support.callers import Callers
-from tests.support.faulty_models import CALM, TERRIBLE, answer, picture, write_version
-from tests.support.service_process import CHANNEL, Golden, Server, code_of, wait_until
+from tests.support.faulty_models import CALM, TERRIBLE, answer, picture, write_version, x86
+from tests.support.service_process import CHANNEL, Golden, Server, code_of, restored, wait_until
 
 Load = Callable[..., Callers]
 

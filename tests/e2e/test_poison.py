@@ -1,7 +1,6 @@
 """Images that end workers, and models that cannot keep one: graphs that crash, hang or fail for one colour."""
 
 import hashlib
-import platform
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -11,11 +10,10 @@ from threading import Event
 import pytest
 
 from resserve.v1 import classifier_pb2 as pb
-from tests.support.faulty_models import CALM, TERRIBLE, answer, picture, write_version
+from tests.support.faulty_models import CALM, TERRIBLE, answer, picture, write_version, x86
 from tests.support.service_process import Server, code_of, wait_until
 
 Serve = Callable[..., Server]
-x86 = pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="integer overflow traps on x86 only")
 
 # The division that traps for one image is vectorised for several, and then does not.
 SINGLY = {"RESSERVE_MAX_BATCH": "1"}

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from tests.e2e.test_callers import bombard
+from tests.support.bad_callers import bombard
 from tests.support.callers import Callers
 from tests.support.service_process import Golden, Server, wait_until
 

@@ -273,3 +273,14 @@ def code_of(call: Callable[[], object]) -> tuple[str, str]:
     except grpc.RpcError as error:
         return error.code().name, error.details() or ""
     raise AssertionError("the call did not fail")
+
+
+def ended(server: Server, count: int) -> Callable[[], bool]:
+    """Whether that many workers have ended."""
+    return lambda: len(server.events("worker ended")) >= count
+
+
+def restored(server: Server, count: int) -> None:
+    """Wait until that many workers have ended, and the last was replaced."""
+    wait_until(ended(server, count), "the worker's end is noticed")
+    wait_until(lambda: server.get("/readyz")[0] == 200, "a new worker is ready")
