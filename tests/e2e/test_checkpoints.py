@@ -1,5 +1,6 @@
 """Files that people give to `resserve export`: each gets a sentence, and the command in it works."""
 
+import os
 import re
 import shlex
 import subprocess
@@ -34,6 +35,12 @@ def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
         return ended.value.code
 
     return run
+
+
+def carry_out(command: str) -> None:
+    """Run a command of a sentence in the environment of this Python."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    subprocess.run(command, shell=True, check=True, env={**os.environ, "PATH": path})
 
 
 def commands(sentence: str) -> list[str]:
@@ -72,7 +79,7 @@ def test_weights_inside_something_else(refused: Refused) -> None:
     sentence = refused("export", "their.pth.tar", "--name", "net")
 
     assert "holds a dictionary (epoch, state_dict, optimizer), where a checkpoint of `resserve train`" in sentence
-    subprocess.run(commands(sentence)[1], shell=True, check=True)
+    carry_out(commands(sentence)[1])
     assert torch.load("weights.pth").keys() == weights.keys()
 
 
@@ -112,5 +119,5 @@ def test_other_formats(refused: Refused) -> None:
     }.items():
         assert f"{name} is no checkpoint: it " in (sentence := refused("export", name, "--name", "net"))
         assert says in sentence
-    subprocess.run(commands(refused("export", "program.pt", "--name", "net"))[0], shell=True, check=True)
+    carry_out(commands(refused("export", "program.pt", "--name", "net"))[0])
     assert torch.load("weights.pth")["weight"].shape == (2, 2)

@@ -67,8 +67,8 @@ BREAK: dict[str, tuple[Callable[[Path], object], str]] = {
     "golden": (lambda version: flip(version / GOLDEN), "golden.npz was altered"),
     "golden-end": (lambda version: flip(version / GOLDEN, 0.999), "golden.npz was altered"),
     "manifest": (lambda version: flip(version / "manifest.json"), "manifest"),
-    "model-missing": (lambda version: (version / "model.onnx").unlink(), "model.onnx cannot be read"),
-    "golden-missing": (lambda version: (version / GOLDEN).unlink(), "golden.npz cannot be read"),
+    "model-missing": (lambda version: (version / "model.onnx").unlink(), "model.onnx is missing"),
+    "golden-missing": (lambda version: (version / GOLDEN).unlink(), "golden.npz is missing"),
     "drift": (lambda version: drift(version, 0.01), "drifts from PyTorch"),
 }
 
