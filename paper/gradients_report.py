@@ -230,7 +230,7 @@ def finding(results: Results) -> str:
     parts = [
         "The paper argues that degradation is not a matter of vanishing gradients, because batch norm keeps the "
         f"gradients of its plain networks healthy (section 4.1). "
-        f"Measured with {len(seeds)} seeds; a figure without range has one."
+        f"Seeds: {len(seeds)}; a figure without range has one."
     ]
     for step, when in ((0, "At the start"), (steps, f"After {steps} iterations")):
         told = ", ".join(_told(results, network, step) for network in plain)
