@@ -48,7 +48,7 @@ def draw(results: Results, folder: Path) -> None:
             mine = [row for row in rows if row["network"].startswith(family)]
             for shade, network in zip(SHADES, sorted({row["network"] for row in mine}, key=depth), strict=False):
                 _curves(axes, results, [row for row in mine if row["network"] == network], shade)
-            axes.set(xlabel="iterations (10³)", ylim=(0, 0.6), xlim=(0, last / 1000))
+            axes.set(xlabel="iterations (10³)", ylim=(0, 0.8), xlim=(0, last / 1000))
             axes.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
             style(axes, title="plain" if family == "plain" else "residual")
         panels[0].set_ylabel("error (solid: test, dashed: training)")

@@ -14,7 +14,7 @@ from paper.images import Images
 from paper.names import depth, family, sort_key, title
 from paper.options import Options
 from paper.probes import keeps_dimensions
-from paper.results import Results, merged, read
+from paper.results import Results, Row, merged, read
 from paper.runs import Record
 from paper.tables import markdown, over_seeds
 from paper.tracing import blocks
@@ -175,15 +175,20 @@ def finding(results: Results) -> str:
             parts.append(
                 f"A block of {title(twin)} moves its input by {moved:.2f} of the input's length on average, a block of "
                 f"{title(network)} by {plainly:.2f}. The mean response of {title(twin)}'s layers is {ours:.2f}, of "
-                f"{title(network)}'s {theirs:.2f}: "
-                + ("smaller, as in the paper." if ours < theirs else "not smaller, unlike in the paper.")
+                f"{title(network)}'s {theirs:.2f}: " + _verdict(ours < theirs, unfinished)
             )
     residual = [network for network in networks if family(network) == "resnet"]
     if len(residual) > 1:
         shallow, deep = (mean(told[network][0]) for network in (residual[0], residual[-1]))
         parts.append(
             f"The mean response of {title(residual[-1])} is {deep:.2f}, of {title(residual[0])} {shallow:.2f}: "
-            + ("smaller, as in the paper: " if deep < shallow else "not smaller, unlike in the paper: ")
-            + "with more layers, a single one should modify the signal less (section 4.2)."
+            + _verdict(deep < shallow, unfinished)
+            + " With more layers a single one should modify the signal less (section 4.2)."
         )
     return " ".join(parts)
+
+
+def _verdict(smaller: bool, unfinished: list[Row]) -> str:
+    """The comparison, and beside the paper's only when the networks are trained."""
+    size = "smaller" if smaller else "not smaller"
+    return f"{size} so far." if unfinished else f"{size}, {'as' if smaller else 'unlike'} in the paper."
