@@ -159,6 +159,7 @@ class ServedVersion:
         """
         self.description = replace(self.description, state=state, reason=reason)
         if state == "FAILED":
+            self._hang_up()  # or its end, when it is noticed, would make the version one that waits for a worker
             self.dispatcher.fail(reason)
         self.is_settled = self.is_settled or state != "LOADING"
         self._on_change()
@@ -171,7 +172,7 @@ class ServedVersion:
 
     def _hang_up(self) -> None:
         if self._connection and self._connection.is_open:
-            self._connection.close()
+            self._connection.finish()
             self.dispatcher.detach()
 
     def _detach(self) -> None:

@@ -156,6 +156,12 @@ class Connection:
         except OSError:
             self._loop.call_soon(self._hang_up)
 
+    def finish(self) -> None:
+        """Read what has arrived, then hang up; `on_close` is not called."""
+        self._on_close = lambda: None
+        self._read()
+        self.close()
+
     def close(self) -> None:
         """Hang up."""
         if not self.is_open:

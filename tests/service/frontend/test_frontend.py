@@ -24,6 +24,7 @@ from service.ipc.messages import (
     RejectedVersion,
     RemoveVersion,
     Samples,
+    SetState,
     UseSlots,
 )
 
@@ -180,3 +181,27 @@ def test_hang_up_is_noticed_once(ends: str) -> None:
         return told
 
     assert asyncio.run(live()) == (["ended"] if ends == "supervisor" else [])
+
+
+def test_given_up_version_stays_given_up(repository: Path) -> None:
+    """The end of its last worker, when it is noticed later, does not make it one that waits for a worker."""
+
+    async def live() -> None:
+        supervisor = Supervisor()
+        key = await supervisor.add(repository)
+        mine, theirs = connection.pair()
+        with theirs:
+            supervisor.connection.send(AttachWorker(key, 1, LOADED), theirs.fileno())
+        assert await supervisor.next() == Attached(key, 1)
+        supervisor.connection.send(SetState(key, "FAILED", "its worker ended 5 times in a row."))
+        await supervisor.samples()
+        mine.close()
+        await supervisor.samples()
+        (version,) = supervisor.frontend.inference.registry
+        assert (version.description.state, version.description.reason) == (
+            "FAILED",
+            "its worker ended 5 times in a row.",
+        )
+        supervisor.close()
+
+    asyncio.run(live())
