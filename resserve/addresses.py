@@ -9,8 +9,6 @@ from resserve.errors import InvalidInputError
 
 _SOCKET_FILE = re.compile(r"(unix|unix-abstract|vsock):|[./~]*/", re.IGNORECASE)
 _WEB_ADDRESS = re.compile(r"(https?|grpcs?|tcp)://", re.IGNORECASE)
-# gRPC's own names for targets, such as dns:///host and unix:/path, or an address of the web.
-_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:(?!\d+$)", re.IGNORECASE)
 
 
 def listening_host(text: str) -> str:
@@ -67,7 +65,7 @@ def grpc_target(text: str) -> str:
         return join(text, port)
     if text.startswith("[") and text.endswith("]"):
         return f"{text}:{port}"
-    if not text or ":" in text or "/" in text or _SCHEME.match(text):
+    if not text or ":" in text or "/" in text:  # a port is named, or it is one of gRPC's own, such as dns:///host
         return text
     return join(text, port)
 

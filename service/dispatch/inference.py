@@ -86,11 +86,6 @@ class Inference:
         self._is_draining = False
         self._idle = asyncio.Event()
 
-    @property
-    def is_draining(self) -> bool:
-        """Whether new requests are refused."""
-        return self._is_draining
-
     def drain(self) -> asyncio.Event:
         """Refuse requests from now on; the event is set once those that were accepted are answered."""
         self._is_draining = True

@@ -25,7 +25,6 @@ from service.web.errors import HTTP_STATUS, Confined, Guarded, Protocol, error_r
 from service.web.upload import advice, read_picture
 
 PAGE = Path(__file__).parent / "page"
-MAX_BODY_BYTES = 20 * 1024 * 1024
 # As much as the gRPC port takes, for large tokens; uvicorn's default is 16 KiB with everything else.
 _MAX_HEADER_BYTES = 32 * 1024
 EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"

@@ -135,3 +135,14 @@ def test_the_end_of_a_frontend_takes_no_rounding_error_back() -> None:
     gathered.end(3)
 
     assert seconds() == before
+
+
+def test_gauges_end_with_their_frontend() -> None:
+    """A frontend that has ended has nothing waiting; what it had counted stays."""
+    gathered, labels = Gathered(Metrics(BUCKETS)), dict.fromkeys(MODEL, "m")
+    gathered.update(1, [("resserve_queue_images", labels, 3.0), ("resserve_images_total", labels, 5.0)])
+    gathered.update(2, [("resserve_queue_images", labels, 1.0), ("resserve_images_total", labels, 2.0)])
+    gathered.end(1)
+    values = {sample.name: sample.value for metric in gathered.collect() for sample in metric.samples}
+
+    assert (values["resserve_queue_images"], values["resserve_images_total"]) == (1.0, 7.0)
